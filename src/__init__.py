@@ -1,0 +1,1 @@
+"""Vehicle re-identification: methods, data sets, exact retrieval evaluation."""
