@@ -1,0 +1,59 @@
+"""A checkpoint as a thing with a meaning: read it safely, build its method again."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from src.config import ConfigError, check_target
+from src.methods.base import ReIDMethod
+
+
+def build_method(cfg: DictConfig, num_classes: int) -> ReIDMethod:
+    """A method from its configuration.
+
+    Args:
+        cfg: Anything with the nodes `method` and `backbone`.
+        num_classes: Identities the classifier tells apart.
+    """
+    return instantiate(
+        cfg.method, backbone=instantiate(cfg.backbone, _convert_="all"), num_classes=num_classes, _convert_="all"
+    )
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint of ours without running any code from it.
+
+    Raises:
+        ConfigError: If there is no such file, it is not a checkpoint, or not one of this project.
+    """
+    if not path.is_file():
+        raise ConfigError(f"No checkpoint at {path}; pass checkpoint=<run folder>/stages/<stage>/last.ckpt.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ConfigError(f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0]}).") from error
+    if not isinstance(checkpoint, dict) or "reid" not in checkpoint or "state_dict" not in checkpoint:
+        raise ConfigError(f"{path} is no checkpoint of this project: it has no entry 'reid' beside its weights.")
+    return checkpoint
+
+
+def restore_method(path: Path) -> ReIDMethod:
+    """The method of a checkpoint with its weights, ready to embed.
+
+    Raises:
+        ConfigError: See `load_checkpoint`; also if the configuration inside names a class it must not name.
+    """
+    checkpoint = load_checkpoint(path)
+    provenance = checkpoint["reid"]
+    cfg = OmegaConf.create(provenance["config"])
+    cfg.backbone.weights = None  # they are in the checkpoint
+    for key in ("method", "backbone"):
+        check_target(key, cfg[key])
+    method = build_method(cfg, len(provenance["labels"]))
+    method.load_state_dict(checkpoint["state_dict"])
+    method.provenance = provenance
+    return method

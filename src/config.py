@@ -1,0 +1,116 @@
+"""What a configuration may say: where the files are, which keys exist, what composes with what."""
+
+import difflib
+import inspect
+from collections.abc import Collection, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+_HERE = Path(__file__).resolve().parent
+#: The `conf/` folder: inside the package when installed from a wheel, beside it in a checkout.
+CONF_DIR = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf")
+
+#: The only packages whose classes a configuration may name. A checkpoint carries its configuration, so without this
+#: list a checkpoint from a stranger could call anything.
+TARGET_PACKAGES = ("src.", "torch.optim.", "lightning.")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot mean anything; the message is one sentence for the user."""
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Refuses unknown keys and targets before anything is built.
+
+    Hydra itself refuses an unknown key on the command line. This finds those in YAML files, where Hydra would merge
+    them silently or fail long after the start.
+
+    Args:
+        cfg: The composed configuration of `src.train`.
+
+    Raises:
+        ConfigError: Names the key, what is allowed there and the nearest allowed name.
+    """
+    from src.stages import Stage, TrainConfig
+
+    _check_keys("", cfg, [f.name for f in fields(TrainConfig)])
+    _check_keys("data", cfg.data, DATA_KEYS)
+    for name, stage in cfg.stages.items():
+        _check_keys(f"stages.{name}", stage, [f.name for f in fields(Stage)])
+        _check_keys(f"stages.{name}.data", stage.data, DATA_KEYS)
+    for key, node in _targets(cfg):
+        check_target(key, node)
+    for name, stage in cfg.stages.items():
+        _check_needs(cfg.method, f"stages.{name}", stage.data)
+
+
+def _check_needs(method: DictConfig, key: str, data: DictConfig) -> None:
+    """Refuses a method on a data set that lacks what the method cannot do without."""
+    from hydra.utils import get_class
+
+    lacking = get_class(method._target_).needs - get_class(data.layout._target_).provides  # type: ignore[attr-defined]
+    if lacking:
+        raise ConfigError(
+            f"{method._target_.rpartition('.')[2]} needs {', '.join(sorted(lacking))} and {data.name} ({key}.data) has "
+            f"none; data sets that have: {', '.join(_data_sets_with(lacking))}."
+        )
+
+
+def _data_sets_with(columns: frozenset[str]) -> list[str]:
+    from hydra import compose
+    from hydra.utils import get_class
+
+    names = []
+    for file in sorted(Path(CONF_DIR, "data").glob("*.yaml")):
+        layout = get_class(compose("data/" + file.stem).data.layout._target_)
+        if columns <= layout.provides:  # type: ignore[attr-defined]
+            names.append(file.stem)
+    return names
+
+
+#: What a file in `conf/data/` says.
+DATA_KEYS = ("name", "root", "layout", "tasks", "ap")
+
+
+def check_target(key: str, node: DictConfig) -> None:
+    """Refuses a `_target_` outside the allowed packages and keys that its signature does not have."""
+    from hydra.utils import get_object
+
+    target = node["_target_"]
+    if not target.startswith(TARGET_PACKAGES):
+        raise ConfigError(
+            f"{key}._target_ is {target!r}, but configurations may only name classes of {', '.join(TARGET_PACKAGES)}."
+        )
+    parameters = inspect.signature(get_object(target)).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return
+    _check_keys(key, node, [*parameters, "_target_", "_partial_"], owner=target)
+
+
+def _check_keys(key: str, node: DictConfig, allowed: Collection[str], owner: str = "") -> None:
+    for name in node:
+        if name in allowed:
+            continue
+        path = f"{key}.{name}" if key else str(name)
+        near = difflib.get_close_matches(str(name), allowed, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        shown = ", ".join(a for a in allowed if not a.startswith("_"))
+        raise ConfigError(f"Unknown key {path!r}: {owner or key or 'the configuration'} takes {shown}{hint}")
+
+
+def _targets(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield key, node
+        children: Any = node.keys()
+    elif isinstance(node, ListConfig):
+        children = range(len(node))
+    else:
+        return
+    for child in children:
+        # An interpolated child (`stages.main.data: ${data}`) is checked where it is written.
+        if not OmegaConf.is_interpolation(node, child) and not OmegaConf.is_missing(node, child):
+            yield from _targets(node[child], f"{key}.{child}" if key else str(child))

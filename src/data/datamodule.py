@@ -1,0 +1,186 @@
+"""A data set as Lightning wants it."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from src.data.dataset import Item, ReIDDataset, train_labels
+from src.data.layouts import LAYOUTS, Layout
+from src.data.protocols import AveragePrecision, Task, build_tasks
+from src.data.samplers import BatchSampler
+from src.data.table import DataError, fingerprint, known
+from src.data.transforms import Transforms
+
+MakeSampler = Callable[..., BatchSampler]
+
+
+class ReIDDataModule(LightningDataModule):
+    """One data set: its table, its retrieval tasks, its loaders.
+
+    Args:
+        layout: The parser of the data set.
+        tasks: Names of retrieval tasks.
+        transforms: How images are transformed.
+        sampler: Makes the batch sampler from `table` (training rows), `seed`, `rank` and `world_size`; None if there is
+            nothing to train.
+        ap: Kind of average precision of the tasks.
+        workers: Loader processes of each training process; None takes one a core, at most eight.
+        eval_batch_size: Images in a batch of validation and test.
+        seed: Seed of the run.
+        needs: Columns of the table without which the method cannot train.
+
+    Attributes:
+        name: Name of the data set.
+        table: The record table.
+        labels: Class index → (data set, vehicle id), of the training images, sorted.
+        colours: Colour index → name, of the training images, sorted.
+        types: Type index → name, of the training images, sorted.
+        tasks: The retrieval tasks.
+        eval_rows: Every row that is a query or in a gallery of a task, ascending.
+        fingerprint: Of the table; 16 hexadecimal digits.
+
+    All of them but the name exist after `setup`.
+    """
+
+    table: pd.DataFrame
+    labels: list[tuple[str, int]]
+    colours: list[str]
+    types: list[str]
+    tasks: list[Task]
+    eval_rows: NDArray[np.int64]
+    fingerprint: str
+
+    def __init__(
+        self,
+        layout: Layout,
+        tasks: Sequence[str],
+        transforms: Transforms,
+        sampler: MakeSampler | None = None,
+        ap: AveragePrecision = "standard",
+        workers: int | None = None,
+        eval_batch_size: int = 64,
+        seed: int = 0,
+        needs: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__()
+        self.layout = layout
+        self.name: str = layout.name
+        self.transforms = transforms
+        self.seed = seed
+        self._task_names = tuple(tasks)
+        self._make_sampler = sampler
+        self._ap = ap
+        self._workers = workers
+        self._eval_batch_size = eval_batch_size
+        self._needs = needs
+
+    @property
+    def num_classes(self) -> int:
+        """Number of identities in the training images."""
+        return len(self.labels)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads the data set, once.
+
+        Args:
+            stage: Lightning's word for what comes; the table serves all of it.
+
+        Raises:
+            DataError: If the data set is not as its parser expects, lacks what the method or a task needs.
+        """
+        if hasattr(self, "table"):
+            return
+        table = self.layout.read()
+        train = table[table["split"] == "train"]
+        self._check_needs(train)
+        self.labels = train_labels(table)
+        self.colours, self.types = (sorted(set(train[column]) - {""}) for column in ("colour", "type"))
+        self.tasks = build_tasks(table, self._task_names, self._ap)
+        sides = [side for task in self.tasks for trial in task.trials for side in (trial.query, trial.gallery)]
+        self.eval_rows = np.unique(np.concatenate(sides)) if sides else np.empty(0, dtype=np.int64)
+        self.fingerprint = fingerprint(table)
+        self.table = table
+
+    def _check_needs(self, train: pd.DataFrame) -> None:
+        for need in sorted(self._needs):
+            if not known(train, need).any():
+                having = ", ".join(layout.__name__ for layout in LAYOUTS if need in layout.provides)
+                raise DataError(
+                    f"The method needs {need!r} of the training images, and data set {self.name!r} has none; choose a "
+                    f"data set whose layout can provide it ({having}) or another method."
+                )
+
+    def summary(self) -> str:
+        """What was read, in a sentence."""
+        counts = self.table["split"].value_counts()
+        parts = [f"{counts[split]:,} {split}" for split in ("train", "query", "gallery", "test") if split in counts]
+        tasks = [
+            f"{task.name} ({len(task.trials[0].query):,} queries in {len(task.trials[0].gallery):,} images)"
+            for task in self.tasks
+        ]
+        return (
+            f"{self.name}: {' + '.join(parts)} images, {self.num_classes:,} training identities; "
+            f"tasks: {', '.join(tasks) or 'none'}."
+        )
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Batches as the sampler draws them.
+
+        Raises:
+            DataError: If there is no sampler, nothing to train on, or too little to fill a batch.
+        """
+        train = self.table[self.table["split"] == "train"]
+        if self._make_sampler is None or train.empty:
+            lacking = "no sampler was given" if self._make_sampler is None else f"{self.name!r} has no training images"
+            raise DataError(
+                f"There is nothing to train on: {lacking}; choose data with a training split, and a sampler."
+            )
+        rank, world_size = self._processes()
+        sampler = self._make_sampler(table=train, seed=self.seed, rank=rank, world_size=world_size)
+        dataset = ReIDDataset(
+            self.table,
+            self.transforms.training(),
+            self.labels,
+            self.colours,
+            self.types,
+            mask=self.transforms.mask,
+            seed=self.seed,
+        )
+        return DataLoader(dataset, batch_sampler=sampler, **self._loading())
+
+    def val_dataloader(self) -> list[DataLoader[Item]]:
+        """Every row of the tasks once, over all processes together; no loader if there are no tasks."""
+        if len(self.eval_rows) == 0:
+            return []
+        rank, world_size = self._processes()
+        dataset = ReIDDataset(
+            self.table, self.transforms.evaluation(), self.labels, self.colours, self.types, mask=self.transforms.mask
+        )
+        rows = self.eval_rows[rank::world_size].tolist()
+        return [DataLoader(dataset, self._eval_batch_size, sampler=rows, **self._loading())]
+
+    def test_dataloader(self) -> list[DataLoader[Item]]:
+        """The same as for validation."""
+        return self.val_dataloader()
+
+    def _processes(self) -> tuple[int, int]:
+        """Number of this process, number of processes."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _loading(self) -> dict[str, Any]:
+        workers = self._workers
+        if workers is None:
+            local = 1 if self.trainer is None else self.trainer.num_devices
+            workers = min(8, (os.cpu_count() or 1) // local)
+        return {
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }

@@ -1,0 +1,125 @@
+"""Records as tensors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from src.data.images import read_image, read_mask
+from src.data.samplers import Draw
+from src.data.table import DOMAINS, DataError, image_path, known
+from src.data.transforms import Pipeline
+
+#: One record; a loader makes a batch of tensors of it.
+Item = dict[str, Tensor | int]
+Labels = Sequence[tuple[str, int]]
+
+
+class ReIDDataset(Dataset[Item]):
+    """A record table as a map from draws to tensors.
+
+    What is random about an item is a function of seed, epoch and number of the draw, whichever process makes it.
+
+    Args:
+        table: The record table.
+        pipeline: How images are transformed.
+        labels: Class index → (data set, vehicle id).
+        colours: Colour index → name.
+        types: Type index → name.
+        mask: Read the vehicles' masks.
+        seed: Seed of the run.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        pipeline: Pipeline,
+        labels: Labels = (),
+        colours: Sequence[str] = (),
+        types: Sequence[str] = (),
+        mask: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self._table = table
+        self._pipeline = pipeline
+        self._mask = mask
+        self._seed = seed
+        self._codes = {
+            "label": class_index(table, labels),
+            "vehicle_id": table["vehicle_id"].to_numpy(),
+            "camera_id": table["camera_id"].to_numpy(),
+            "track_id": table["track_id"].to_numpy(),
+            "domain": name_index(table["domain"], DOMAINS),
+            "colour": name_index(table["colour"], colours),
+            "type": name_index(table["type"], types),
+        }
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, draw: Draw | int) -> Item:
+        """One record.
+
+        Args:
+            draw: A draw of a sampler, or a row where nothing is random.
+
+        Returns:
+            image: RGB, `(3, H, W)` uint8. row: row of the table. label: class index. vehicle_id, camera_id, track_id.
+            domain: 0 day, 1 night. colour, type: indices. All integers (int64 in a batch), -1 where unknown. If asked
+            for, glare and mask: `(1, H, W)` uint8 of 0 and 1.
+
+        Raises:
+            DataError: If the image or its mask cannot be read, or they differ in size.
+        """
+        row, epoch, number = draw if isinstance(draw, tuple) else (draw, 0, draw)
+        box = str(self._table.loc[row, "box"])
+        image = read_image(image_path(self._table, row), box)
+        seen = self._pipeline(
+            image,
+            self._read_mask(row, box, image.shape[:2]) if self._mask else None,
+            night=self._codes["domain"][row] == DOMAINS.index("night"),
+            seed=draw_seed(self._seed, epoch, number),
+        )
+        item: Item = {"image": torch.from_numpy(np.ascontiguousarray(seen.image.transpose(2, 0, 1)))}
+        for name, layer in (("mask", seen.mask), ("glare", seen.glare)):
+            if layer is not None:
+                item[name] = torch.from_numpy(np.ascontiguousarray(layer))[None]
+        return item | {"row": row} | {name: int(values[row]) for name, values in self._codes.items()}
+
+    def _read_mask(self, row: int, box: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        path = image_path(self._table, row, "mask")
+        if not self._table.loc[row, "mask"]:
+            raise DataError(f"The image {image_path(self._table, row)} has no mask, which transforms.mask=true needs.")
+        mask = read_mask(path, box)
+        if mask.shape != shape:
+            raise DataError(f"The mask {path} is {mask.shape}, its image {shape} pixels; they must be equal.")
+        return mask
+
+
+def draw_seed(seed: int, epoch: int, number: int) -> int:
+    """One number for each combination of a seed, an epoch below 2^32 and a number below 2^40."""
+    return (seed << 72) | (epoch << 40) | number
+
+
+def train_labels(table: pd.DataFrame) -> list[tuple[str, int]]:
+    """The identities of the training rows, sorted: the classifier's classes in order."""
+    train = table[(table["split"] == "train").to_numpy() & known(table, "vehicle_id")]
+    pairs = train[["dataset", "vehicle_id"]].drop_duplicates()
+    return sorted(zip(pairs["dataset"].tolist(), pairs["vehicle_id"].tolist(), strict=True))
+
+
+def name_index(values: pd.Series, names: Sequence[str]) -> NDArray[np.int64]:
+    """Place of each value among the names `(N,)`, -1 for a value that is not one."""
+    return pd.Categorical(values, categories=list(names)).codes.astype(np.int64)
+
+
+def class_index(table: pd.DataFrame, labels: Labels) -> NDArray[np.int64]:
+    """Class index of each row `(N,)`, -1 for identities that are not among the labels."""
+    if not labels:
+        return np.full(len(table), -1, dtype=np.int64)
+    keys = pd.MultiIndex.from_arrays([table["dataset"], table["vehicle_id"]])
+    return pd.MultiIndex.from_tuples(list(labels)).get_indexer(keys).astype(np.int64)

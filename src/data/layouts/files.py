@@ -1,0 +1,79 @@
+"""What the parsers share: reading lists, and looking for files without asking for each one."""
+
+from collections.abc import Sequence
+from os import scandir
+from pathlib import Path
+
+from src.data.table import DataError
+
+
+def require_folder(folder: Path, dataset: str, expected: str) -> None:
+    """Checks that a folder exists.
+
+    Args:
+        folder: The folder.
+        dataset: Name of the data set, for the message.
+        expected: What should lie in the folder, for the message.
+
+    Raises:
+        DataError: If it does not exist.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"Data set {dataset!r}: {folder} is no folder, expected {expected}; "
+            "put the data set there or pass data.root=<its folder>."
+        )
+
+
+def read_lines(path: Path, dataset: str) -> list[str]:
+    """The lines of a text file without the spaces around them, empty lines included.
+
+    Raises:
+        DataError: If the file is missing or not text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(
+            f"Data set {dataset!r}: the list {path} is missing; copy it from the data set's archive."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"Data set {dataset!r}: {path} is no UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."
+        ) from error
+    return [line.strip() for line in text.splitlines()]
+
+
+def files_in(folder: Path) -> frozenset[str]:
+    """The names in a folder, none if there is no such folder."""
+    try:
+        return frozenset(entry.name for entry in scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+
+
+def check_files(root: Path, paths: Sequence[str], dataset: str) -> None:
+    """Checks that files exist, reading each folder once: one request a file takes minutes on a network drive.
+
+    Args:
+        root: Folder that the paths start from.
+        paths: With forward slashes.
+        dataset: Name of the data set, for the message.
+
+    Raises:
+        DataError: If any is missing; says how many and names the first three.
+    """
+    found: dict[str, frozenset[str]] = {}
+    missing = []
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if folder not in found:
+            found[folder] = files_in(root / folder)
+        if name not in found[folder]:
+            missing.append(path)
+    if missing:
+        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise DataError(
+            f"Data set {dataset!r}: {len(missing)} of {len(paths)} listed files are not in {root} ({shown}); "
+            "unpack the data set completely."
+        )

@@ -1,0 +1,277 @@
+"""Batch samplers: which images form a training batch, the same for any number of workers and processes."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from src.data.table import DOMAINS, DataError
+
+log = logging.getLogger(__name__)
+
+Rows = NDArray[np.int64]
+
+
+class Draw(NamedTuple):
+    """One image of one batch.
+
+    `(epoch, number)` names the draw uniquely over all processes, so that whatever is random about the image can be a
+    function of it.
+
+    Attributes:
+        row: Row of the record table.
+        epoch: The epoch.
+        number: Position in the epoch, counted over the batches of all processes.
+    """
+
+    row: int
+    epoch: int
+    number: int
+
+
+class BatchSampler(Sampler[list[Draw]], ABC):
+    """What the samplers share: each epoch is one list of batches, drawn alike in all processes and dealt out in turn.
+
+    The number of batches depends on the table only, so it is the same in every epoch; the few that cannot be dealt out
+    evenly are left out.
+
+    Args:
+        batch_size: Images in a batch.
+        n_batches: Batches in an epoch, over all processes.
+        seed: Seed of the run.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Raises:
+        DataError: If there is not one batch for each process.
+    """
+
+    def __init__(self, batch_size: int, n_batches: int, seed: int, rank: int, world_size: int) -> None:
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self._n_batches = n_batches
+        if n_batches < world_size:
+            raise DataError(
+                f"The training images give {n_batches} batches of {batch_size}, fewer than the {world_size} "
+                "processes; take smaller batches or fewer processes."
+            )
+
+    @abstractmethod
+    def _batches(self, rng: np.random.Generator) -> Iterator[Rows]:
+        """The rows of each batch of an epoch, `_n_batches` of them."""
+
+    @property
+    def sampler(self) -> "BatchSampler":
+        """Itself: Lightning announces a new epoch to `dataloader.batch_sampler.sampler` and to nothing else of ours."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch that the next iteration draws."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self._n_batches // self.world_size
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        epoch = self.epoch
+        stop = len(self) * self.world_size
+        for number, rows in enumerate(self._batches(np.random.default_rng((self.seed, epoch)))):
+            if number < stop and number % self.world_size == self.rank:
+                first = number * self.batch_size
+                yield [Draw(row, epoch, first + place) for place, row in enumerate(rows.tolist())]
+
+
+class PlainSampler(BatchSampler):
+    """Every image once an epoch, in random order; the last batch is left out if it is not full.
+
+    Args:
+        table: The training rows of the record table, under their row numbers.
+        batch_size: Images in a batch.
+        seed: Seed of the run.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, table: pd.DataFrame, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(batch_size, len(table) // batch_size, seed, rank, world_size)
+        self._rows = table.index.to_numpy(dtype=np.int64)
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[Rows]:
+        order = rng.permutation(self._rows)[: self._n_batches * self.batch_size]
+        yield from order.reshape(self._n_batches, self.batch_size)
+
+
+class _IdentityBatches(BatchSampler):
+    """Batches of P identities with a fixed number of images from each of an identity's groups.
+
+    An identity's images are cut into chunks: as many as its largest group fills, the last filled up with its own images
+    again, smaller groups gone through again and again. Every chunk is used once an epoch, up to the few that do not
+    fill a batch.
+    """
+
+    def __init__(
+        self, ids: int, groups: Sequence[Sequence[Rows]], sizes: Sequence[int], seed: int, rank: int, world_size: int
+    ) -> None:
+        self._ids = ids
+        self._groups = groups
+        self._sizes = sizes
+        self._chunks = np.array(
+            [max(-(-len(rows) // size) for rows, size in zip(group, sizes, strict=True)) for group in groups],
+            dtype=np.int64,
+        )
+        super().__init__(ids * sum(sizes), most_batches(self._chunks, ids), seed, rank, world_size)
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[Rows]:
+        chunks = [
+            np.concatenate([cut(rows, size, count, rng) for rows, size in zip(group, self._sizes, strict=True)], axis=1)
+            for group, count in zip(self._groups, self._chunks.tolist(), strict=True)
+        ]
+        used = np.zeros(len(chunks), dtype=np.int64)
+        for identities in schedule(self._chunks, self._ids, self._n_batches, rng):
+            yield np.concatenate([chunks[i][used[i]] for i in identities.tolist()])
+            used[identities] += 1
+
+
+class IdentitySampler(_IdentityBatches):
+    """P × K batches: P identities with K images each (Hermans et al., "In Defense of the Triplet Loss", 2017).
+
+    Args:
+        table: The training rows of the record table, under their row numbers.
+        ids: P.
+        images: K.
+        seed: Seed of the run.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Raises:
+        DataError: If there are fewer than P identities.
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, ids: int, images: int, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        groups = [[rows] for rows in _rows_by_identity(table).values()]
+        if len(groups) < ids:
+            raise DataError(
+                f"A batch takes {ids} identities, but the training set has {len(groups)}; "
+                f"pass sampler.ids={len(groups)} or fewer."
+            )
+        super().__init__(ids, groups, [images], seed, rank, world_size)
+
+
+class DayNightSampler(_IdentityBatches):
+    """P × (K day + K night) batches (DNDM, Li et al., CVPR 2024: 8 identities with 4 day and 4 night images).
+
+    Args:
+        table: The training rows of the record table, under their row numbers.
+        ids: P.
+        day: Day images of each identity.
+        night: Night images of each identity.
+        seed: Seed of the run.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Attributes:
+        left_out: Number of identities that lack one of the domains and are never drawn.
+
+    Raises:
+        DataError: If there are fewer than P identities with both domains.
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, ids: int, day: int, night: int, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        domains = [_rows_by_identity(table[table["domain"] == domain]) for domain in DOMAINS]
+        both = sorted(domains[0].keys() & domains[1].keys())
+        self.left_out = len(domains[0].keys() | domains[1].keys()) - len(both)
+        if len(both) < ids:
+            raise DataError(
+                f"A batch takes {ids} identities seen by day and by night, but the training set has {len(both)} (and "
+                f"{self.left_out} seen in one of them only); pass sampler.ids={len(both)} or fewer."
+            )
+        if self.left_out:
+            log.info("%d identities are seen only by day or only by night and never drawn.", self.left_out)
+        groups = [[rows[identity] for rows in domains] for identity in both]
+        super().__init__(ids, groups, [day, night], seed, rank, world_size)
+
+
+def _rows_by_identity(table: pd.DataFrame) -> dict[tuple[str, int], Rows]:
+    """(data set, vehicle) → its rows; vehicles of different data sets may have the same number."""
+    rows = table.index.to_numpy(dtype=np.int64)
+    by_identity: dict[Any, Any] = {**table.groupby(["dataset", "vehicle_id"]).indices}
+    return {identity: rows[places] for identity, places in by_identity.items()}
+
+
+def cut(rows: Rows, size: int, count: int, rng: np.random.Generator) -> Rows:
+    """Cuts shuffled rows into chunks, going through them again (freshly shuffled) as long as chunks are missing.
+
+    A chunk holds a row twice only if there are fewer rows than it has places.
+
+    Args:
+        rows: `(n,)`.
+        size: Rows in a chunk.
+        count: Number of chunks.
+        rng: Source of the order.
+
+    Returns:
+        `(count, size)`.
+    """
+    order = rng.permutation(rows)
+    while len(order) < count * size:
+        unfinished = order[len(order) - len(order) % size :]
+        again = rng.permutation(rows)
+        repeated = np.isin(again, unfinished)
+        order = np.concatenate([order, again[~repeated], again[repeated]])
+    return order[: count * size].reshape(count, size)
+
+
+def most_batches(chunks: Rows, ids: int) -> int:
+    """The largest number of batches of `ids` different identities, of which each has so many chunks.
+
+    T batches can be filled exactly if Σ min(chunks, T) ≥ T · ids: no identity can be in a batch twice.
+    """
+    low, high = 0, int(chunks.sum()) // ids
+    while low < high:
+        middle = (low + high + 1) // 2
+        if int(np.minimum(chunks, middle).sum()) >= middle * ids:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def schedule(chunks: Rows, ids: int, n_batches: int, rng: np.random.Generator) -> Iterator[Rows]:
+    """Distributes chunks over batches at random, so that every batch has `ids` different identities.
+
+    Drawing identities until too few have chunks left would give epochs of random length, and last batches of the same
+    few identities. Here an identity is drawn with a chance in proportion to its chunks left, and for certain once
+    it has as many chunks left as there are batches left; so the chunks come out even.
+
+    Args:
+        chunks: Chunks of each identity, `(n,)`.
+        ids: Identities in a batch.
+        n_batches: At most `most_batches(chunks, ids)`.
+        rng: Source of the draws.
+
+    Yields:
+        The identities of a batch, `(ids,)`.
+    """
+    left = np.minimum(chunks, n_batches)
+    left -= rng.multivariate_hypergeometric(left, int(left.sum()) - n_batches * ids)  # those that fill no batch
+    for remaining in range(n_batches, 0, -1):
+        certain = np.flatnonzero(left == remaining)
+        possible = np.flatnonzero((left > 0) & (left < remaining))
+        wanted = ids - len(certain)
+        # The smallest of exponential variables with rates `left`: weighted draws without replacement.
+        waiting = rng.standard_exponential(len(possible)) / left[possible]
+        drawn = np.concatenate([certain, possible[np.argsort(waiting)[:wanted]]])
+        left[drawn] -= 1
+        yield drawn

@@ -1,0 +1,144 @@
+"""From an image of any size to the tensor a network takes; normalisation is the network's own business."""
+
+import os
+import random
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+# Before its import: albumentations asks PyPI for a newer version of itself each time.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+import albumentations as A
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.erasing import RandomErasing
+from src.data.glare import glare_mask, released_glare_mask
+
+Image = NDArray[np.uint8]
+_IMAGENET_MEAN = (124, 116, 104)
+
+
+class Transformed(NamedTuple):
+    """What the network sees.
+
+    Attributes:
+        image: RGB, `(H, W, 3)` uint8.
+        mask: The vehicle's mask, transformed like the image, `(H, W)` uint8 of 0 and 1; None if none was given.
+        glare: Where a night image glares, `(H, W)` uint8 of 0 and 1; None if not asked for.
+    """
+
+    image: Image
+    mask: Image | None
+    glare: Image | None
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """How images are transformed: the same size always, the rest in training only.
+
+    Defaults are those of Luo et al., "Bag of Tricks and A Strong Baseline for Deep Person Re-identification", CVPRW
+    2019, in their order: resize, flip, pad and crop, erase.
+
+    Attributes:
+        size: Height and width, or one number for both.
+        flip: Probability of a horizontal flip.
+        pad: Black pixels added on each side before cropping back to the size at a random place.
+        colour_jitter: Probability of changing brightness, contrast and saturation by up to 20 %, hue by up to 5 %.
+        erasing: Probability of random erasing.
+        erasing_area: Smallest and largest share of the image that is erased.
+        erasing_aspect: Smallest height to width of what is erased; the largest is its reciprocal.
+        erasing_fill: What is erased becomes this RGB value.
+        glare: Compute glare masks. `"paper"`: of the image as the network sees it but for colour jitter and erasing.
+            `"released"`: as the authors' code does, of the image before any augmentation, so that the two do not line
+            up.
+        mask: Read the vehicles' masks.
+    """
+
+    size: int | tuple[int, int] = 256
+    flip: float = 0.5
+    pad: int = 10
+    colour_jitter: float = 0.0
+    erasing: float = 0.5
+    erasing_area: tuple[float, float] = (0.02, 0.4)
+    erasing_aspect: float = 0.3
+    erasing_fill: tuple[int, int, int] = _IMAGENET_MEAN
+    glare: Literal["paper", "released"] | None = None
+    mask: bool = False
+
+    def training(self) -> "Pipeline":
+        """The transformation with its random parts."""
+        height, width = self._height_and_width
+        moved: list[A.BasicTransform] = [A.HorizontalFlip(p=self.flip)]
+        if self.pad:
+            moved += [A.Pad(self.pad, p=1), A.RandomCrop(height, width, p=1)]
+        jitter = A.ColorJitter((0.8, 1.2), (0.8, 1.2), (0.8, 1.2), (-0.05, 0.05), p=self.colour_jitter)
+        erase = RandomErasing(self.erasing_area, self.erasing_aspect, self.erasing_fill, p=self.erasing)
+        painted = [step for step in (jitter, erase) if step.p > 0]
+        return Pipeline((height, width), moved, painted, self.glare)
+
+    def evaluation(self) -> "Pipeline":
+        """The transformation without its random parts: resize."""
+        return Pipeline(self._height_and_width, [], [], self.glare)
+
+    @property
+    def _height_and_width(self) -> tuple[int, int]:
+        return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
+
+
+class Pipeline:
+    """A transformation that is a function of image and seed.
+
+    Args:
+        size: Height and width.
+        moved: What moves pixels, applied to image and masks alike.
+        painted: What changes pixels where they are, applied to the image after the glare mask was computed.
+        glare: See `Transforms`.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        moved: list[A.BasicTransform],
+        painted: list[A.BasicTransform],
+        glare: Literal["paper", "released"] | None,
+    ) -> None:
+        # Shrinking averages over the area, as PIL's resize does with which the published weights were trained; plain
+        # bilinear interpolation would skip pixels.
+        self._resize = A.Resize(*size, area_for_downscale="image")
+        self._moved = A.Compose(moved) if moved else None
+        self._painted = A.Compose(painted) if painted else None
+        self._glare = glare
+        # All steps draw from these two. `Compose.set_random_seed` would start every step from the same number: a step
+        # with p = 0.5 would then happen exactly when every other step with p = 0.5 happens.
+        self._numpy_random = np.random.Generator(np.random.PCG64())
+        self._python_random = random.Random()
+        for step in filter(None, (self._moved, self._painted)):
+            step.set_random_state(self._numpy_random, self._python_random)
+
+    def __call__(self, image: Image, mask: Image | None = None, night: bool = False, seed: int = 0) -> Transformed:
+        """Transforms an image.
+
+        Args:
+            image: RGB, `(H, W, 3)` uint8.
+            mask: `(H, W)` uint8 of 0 and 1.
+            night: Whether it was taken by night: by day nothing glares.
+            seed: Non-negative, of any size; equal seeds give equal results.
+        """
+        self._numpy_random.bit_generator.state = np.random.PCG64(seed).state
+        self._python_random.seed(seed)
+        layers = {"image": self._resize.apply(image)}
+        if mask is not None:
+            layers["mask"] = self._resize.apply_to_mask(mask)
+        before = layers["image"]
+        if self._moved is not None:
+            layers = self._moved(**layers)
+        glare = None
+        if self._glare is not None and not night:
+            glare = np.zeros(layers["image"].shape[:2], dtype=np.uint8)
+        elif self._glare == "paper":
+            glare = glare_mask(layers["image"])
+        elif self._glare == "released":
+            glare = released_glare_mask(before)
+        seen = layers["image"] if self._painted is None else self._painted(image=layers["image"])["image"]
+        return Transformed(seen, layers.get("mask"), glare)

@@ -1,0 +1,38 @@
+"""Loss and accuracy against epochs."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from src.figures.style import plt
+
+
+def draw_curves(metrics_csv: Path, out: Path, untrained: dict[str, float] | None = None) -> None:
+    """Draws the loss terms and each task's validation mAP over the epochs of one stage.
+
+    Args:
+        metrics_csv: What Lightning's CSV logger wrote.
+        out: The picture's path.
+        untrained: mAP of the untrained features by task, drawn as dashed lines.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    log = pd.read_csv(metrics_csv)
+    losses = [c for c in log if c.startswith("train/") and c not in ("train/loss", "train/total")]
+    scores = [c for c in log if c.startswith("val/") and c.endswith("/mAP") and c != "val/mAP"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    for column in losses:
+        values = log.dropna(subset=[column])
+        left.plot(values["epoch"] + 1, values[column], label=column.removeprefix("train/").replace("_", " "))
+    for column in scores:
+        values = log.dropna(subset=[column])
+        task = column.removeprefix("val/").removesuffix("/mAP")
+        (line,) = right.plot(values["epoch"] + 1, values[column], marker="o", ms=3, label=task.replace("_", " "))
+        if untrained and task in untrained:
+            right.axhline(untrained[task], color=line.get_color(), ls="--", lw=1)
+    left.set(title="Training loss", xlabel="epoch", ylim=(0, None))
+    right.set(title="Validation mAP" + (" (dashed: untrained features)" if untrained else ""), xlabel="epoch")
+    for axes, columns in ((left, losses), (right, scores)):
+        if columns:
+            axes.legend(frameon=False)
+    figure.savefig(out)
+    plt.close(figure)

@@ -1,0 +1,7 @@
+"""Loss functions. None of them looks at the position of a sample in the batch."""
+
+from src.losses.center import CenterLoss
+from src.losses.cross_entropy import cross_entropy
+from src.losses.triplet import batch_hard_triplet, cross_domain_triplet
+
+__all__ = ["CenterLoss", "batch_hard_triplet", "cross_domain_triplet", "cross_entropy"]

@@ -1,0 +1,71 @@
+"""Triplet losses over the hardest examples of a batch."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def batch_hard_triplet(
+    features: Tensor, labels: Tensor, margin: float | None = 0.3, squared: bool = False, soft: bool = False
+) -> Tensor:
+    """Each sample against its farthest positive and its nearest negative in the batch.
+
+    Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017. With p and n the distances to
+    the two, an anchor costs `max(0, p − n + margin)`, or `log(1 + exp(p − n + margin))` when soft.
+
+    Args:
+        features: `(B, D)`, any floating type; distances are Euclidean, in at least float32.
+        labels: `(B,)` identities, in any order and number.
+        margin: None is short for the plain soft margin, `soft=True` with margin 0.
+        squared: Use squared distances.
+        soft: Soften the hinge.
+
+    Returns:
+        The mean over the anchors that have a positive and a negative; zero (with a gradient of zeros) without any.
+    """
+    same = labels[:, None] == labels[None, :]
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    return _hardest(features, same & ~itself, ~same, margin, squared, soft)
+
+
+def cross_domain_triplet(features: Tensor, labels: Tensor, domains: Tensor, margin: float = 0.3) -> Tensor:
+    """Cross-domain hard triplet of DNDM (CVPR 2024, Eq. 2).
+
+    An anchor takes its farthest positive from the *other* domain's images of its identity, and its nearest negative
+    from its *own* domain's images of other identities.
+
+    Args:
+        features: `(B, D)`, any floating type; distances are Euclidean, in at least float32.
+        labels: `(B,)` identities, in any order and number.
+        domains: `(B,)`, 0 for day and 1 for night; samples of unknown domain (negative) take no part.
+        margin: Margin of the hinge.
+
+    Returns:
+        The mean over the anchors that have a positive and a negative; zero (with a gradient of zeros) without any.
+    """
+    same = labels[:, None] == labels[None, :]
+    same_domain = domains[:, None] == domains[None, :]
+    known = domains >= 0
+    usable = known[:, None] & known[None, :]
+    return _hardest(features, same & ~same_domain & usable, ~same & same_domain & usable, margin, False, False)
+
+
+def _hardest(
+    features: Tensor, positive: Tensor, negative: Tensor, margin: float | None, squared: bool, soft: bool
+) -> Tensor:
+    """Mines the hardest pairs without gradient, then measures only those, where a zero distance has gradient zero."""
+    features = features.float() if features.dtype.itemsize < 4 else features
+    with torch.no_grad():
+        distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+        farthest = distances.masked_fill(~positive, -1).argmax(dim=1)
+        nearest = distances.masked_fill(~negative, torch.inf).argmin(dim=1)
+        valid = (positive.any(dim=1) & negative.any(dim=1)).to(features.dtype)
+    p, n = (
+        (features - features[other]).square().sum(dim=1)
+        if squared
+        else torch.linalg.vector_norm(features - features[other], dim=1)
+        for other in (farthest, nearest)
+    )
+    gap = p - n + (margin or 0.0)
+    loss = F.softplus(gap) if soft or margin is None else F.relu(gap)
+    return (loss * valid).sum() / valid.sum().clamp(min=1)

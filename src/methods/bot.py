@@ -1,0 +1,64 @@
+"""BoT, the strong baseline with a batch-normalisation neck."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from src.losses import batch_hard_triplet, cross_entropy
+from src.methods.base import Batch, ReIDMethod
+from src.networks import GAP, Backbone, BNNeck, GeM
+
+
+class BoT(ReIDMethod):
+    """Bag of Tricks: pooled features for the triplet loss, features after the BNNeck for the classifier.
+
+    Luo et al., "A Strong Baseline and Batch Normalization Neck for Deep Person Re-identification", TMM 2019.
+
+    Args:
+        backbone: Last stride 1 in the paper.
+        num_classes: Identities of the training set.
+        pooling: Global average (the paper) or generalised mean.
+        smoothing: Label smoothing ε of the cross-entropy.
+        smoothing_kind: `"uniform"` spreads ε over all classes (BoT), `"others"` over the wrong ones.
+        margin: Triplet margin; None for the soft margin.
+        embedding: Test on the feature after or before the neck.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        pooling: Literal["gap", "gem"] = "gap",
+        smoothing: float = 0.1,
+        smoothing_kind: Literal["uniform", "others"] = "uniform",
+        margin: float | None = 0.3,
+        embedding: Literal["after_neck", "before_neck"] = "after_neck",
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pool: nn.Module = GeM() if pooling == "gem" else GAP()
+        self.neck = BNNeck(backbone.channels[-1], num_classes)
+        self.smoothing = smoothing
+        self.smoothing_kind = smoothing_kind
+        self.margin = margin
+        self.embedding = embedding
+
+    @property
+    def head(self) -> Sequence[nn.Module]:
+        """The neck with its classifier."""
+        return (self.neck,)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The pooled feature, after the neck unless told otherwise."""
+        pooled = self.pool(self.backbone(batch["image"]))
+        return self.neck.bn(pooled) if self.embedding == "after_neck" else pooled
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy after the neck, batch-hard triplet before it."""
+        pooled = self.pool(self.backbone(batch["image"]))
+        _, logits = self.neck(pooled)
+        return {
+            "cross_entropy": cross_entropy(logits, batch["label"], self.smoothing, self.smoothing_kind),
+            "triplet": batch_hard_triplet(pooled, batch["label"], self.margin),
+        }

@@ -1,0 +1,23 @@
+"""Backbones and the blocks of the papers, as plain modules."""
+
+from src.networks.backbone import Backbone
+from src.networks.bnneck import BNNeck
+from src.networks.class_awareness import ClassAwareness, Exchange, partners
+from src.networks.dndm import DNDMNetwork, DNDMOutput
+from src.networks.glare import GlareSuppression
+from src.networks.pooling import GAP, GeM
+from src.networks.structure import StructureEnhancement
+
+__all__ = [
+    "GAP",
+    "BNNeck",
+    "Backbone",
+    "ClassAwareness",
+    "DNDMNetwork",
+    "DNDMOutput",
+    "Exchange",
+    "GeM",
+    "GlareSuppression",
+    "StructureEnhancement",
+    "partners",
+]

@@ -1,0 +1,152 @@
+"""The numbers of a retrieval task, one set a query and their means."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from src.retrieval.relevance import Integers
+
+AP = Literal["standard", "trapezoid"]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """What every query found.
+
+    Queries without any positive left in the gallery are not `valid`: their numbers are NaN (`first_hit` 0) and they
+    stay out of all means.
+
+    Attributes:
+        ap: Average precision of each query, `(Q,)`.
+        first_hit: 1-based rank of each query's first positive, `(Q,)`.
+        inp: Inverse negative penalty of each query, positives / rank of the last positive, `(Q,)` (Ye et al.,
+            Deep Learning for Person Re-identification, 2021, Eq. 14).
+        n_positives: Number of each query's positives, `(Q,)`.
+        n_gallery: Number of gallery entries.
+        ties: Number of (positive, non-positive) pairs at exactly the same distance, ranked in gallery order.
+        ap_kind: `"standard"` (mean precision at the positives) or `"trapezoid"` (area under the interpolated
+            precision-recall curve, the Oxford Buildings code that VeRi-776's and Market-1501's use).
+        indices: The nearest gallery entries of each query, `(Q, k)`, −1 where there are fewer than k.
+        distances: Their distances, `(Q, k)`.
+    """
+
+    ap: Floats
+    first_hit: Integers
+    inp: Floats
+    n_positives: Integers
+    n_gallery: int
+    ties: int
+    ap_kind: AP
+    indices: Integers
+    distances: NDArray[np.float32]
+
+    @classmethod
+    def from_ranks(
+        cls,
+        ranks: Integers,
+        n_positives: Integers,
+        *,
+        n_gallery: int,
+        ties: int = 0,
+        ap: AP = "standard",
+        indices: Integers | None = None,
+        distances: NDArray[np.float32] | None = None,
+    ) -> "RetrievalResult":
+        """Computes the metrics from the rank of every positive.
+
+        Args:
+            ranks: 1-based ranks, query after query, ascending within each.
+            n_positives: How many of them belong to each query, `(Q,)`.
+            n_gallery: Number of gallery entries.
+            ties: Number of (positive, non-positive) pairs at the same distance.
+            ap: How precision is averaged.
+            indices: The nearest entries of each query, `(Q, k)`.
+            distances: Their distances, `(Q, k)`.
+
+        Raises:
+            ValueError: If `ap` is unknown.
+        """
+        if ap not in get_args(AP):
+            raise ValueError(f"ap is {ap!r}, expected one of {', '.join(get_args(AP))}.")
+        n_queries = len(n_positives)
+        query = np.repeat(np.arange(n_queries), n_positives)
+        last = np.cumsum(n_positives)
+        found = np.arange(1, len(ranks) + 1) - (last - n_positives)[query]
+        precision = found / ranks
+        if ap == "trapezoid":
+            before = np.divide(found - 1, ranks - 1, out=np.ones(len(ranks)), where=ranks > 1)
+            precision = (precision + before) / 2
+        valid = n_positives > 0
+        count = n_positives[valid]
+        average, inp = np.full(n_queries, np.nan), np.full(n_queries, np.nan)
+        average[valid] = np.bincount(query, weights=precision, minlength=n_queries)[valid] / count
+        inp[valid] = count / ranks[last[valid] - 1]
+        first_hit = np.zeros(n_queries, dtype=np.int64)
+        first_hit[valid] = ranks[last[valid] - count]
+        return cls(
+            ap=average,
+            first_hit=first_hit,
+            inp=inp,
+            n_positives=n_positives,
+            n_gallery=n_gallery,
+            ties=ties,
+            ap_kind=ap,
+            indices=np.empty((n_queries, 0), dtype=np.int64) if indices is None else indices,
+            distances=np.empty((n_queries, 0), dtype=np.float32) if distances is None else distances,
+        )
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Which queries have a positive, `(Q,)`."""
+        return self.n_positives > 0
+
+    @property
+    def mAP(self) -> float:  # noqa: N802
+        """Mean average precision over the valid queries; NaN if there are none."""
+        return _mean(self.ap[self.valid])
+
+    @property
+    def mINP(self) -> float:  # noqa: N802
+        """Mean inverse negative penalty over the valid queries; NaN if there are none."""
+        return _mean(self.inp[self.valid])
+
+    def cmc(self, k: int) -> float:
+        """Share of the valid queries with a positive among their first `k` entries; NaN if there are none."""
+        if k < 1:
+            raise ValueError(f"k is {k}, expected a rank of at least 1.")
+        return _mean(self.first_hit[self.valid] <= k)
+
+    def summary(self, ranks: Sequence[int] = (1, 5, 10, 20)) -> dict[str, Any]:
+        """The means and counts of the task, ready for JSON."""
+        return {
+            "mAP": self.mAP,
+            "mINP": self.mINP,
+            "rank": {str(k): self.cmc(k) for k in ranks},
+            "queries": len(self.ap),
+            "gallery": self.n_gallery,
+            "skipped": int(np.count_nonzero(~self.valid)),
+            "ties": self.ties,
+            "ap": self.ap_kind,
+        }
+
+    def breakdown(self, groups: ArrayLike) -> dict[Hashable, float]:
+        """Mean average precision of each group of queries, in sorted order.
+
+        Args:
+            groups: A label for each query, `(Q,)`: a colour, a camera, a domain.
+
+        Raises:
+            ValueError: If there is not one label for each query.
+        """
+        labels = np.asarray(groups)
+        if labels.shape != self.ap.shape:
+            raise ValueError(f"groups has shape {labels.shape}, expected {self.ap.shape}: one label for each query.")
+        return {label: _mean(self.ap[self.valid & (labels == label)]) for label in np.unique(labels).tolist()}
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) > 0 else float("nan")

@@ -1,0 +1,29 @@
+"""`python -m src.train method=… data=… trainer=…`: trains a method and tests it."""
+
+import hydra
+from omegaconf import DictConfig
+
+from src.config import CONF_DIR
+
+
+@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="train")
+def main(cfg: DictConfig) -> None:
+    """Checks the configuration, starts the processes it asks for, runs the stages."""
+    # Heavy imports come after the configuration is parsed: --help and mistyped keys answer at once.
+    from src.entry import one_sentence_errors
+
+    with one_sentence_errors():
+        from src.config import check_config
+        from src.launch import local_processes, relaunch
+        from src.stages import run
+
+        check_config(cfg)
+        processes = local_processes(cfg.trainer)
+        if processes > 1:
+            relaunch("src.train", processes)
+        else:
+            run(cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Shared by all tests: the two small rendered sets, composed configurations, quiet threads."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, open_dict
+
+from src.config import CONF_DIR
+
+ROOT = Path(__file__).resolve().parent.parent
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def quickstart() -> Path:
+    """Day and night vehicles in the DN-348 layout."""
+    return ROOT / "data" / "quickstart"
+
+
+@pytest.fixture
+def quickstart_veri() -> Path:
+    """Vehicles in the VeRi-776 layout."""
+    return ROOT / "data" / "quickstart_veri"
+
+
+@pytest.fixture
+def composed(tmp_path: Path) -> Iterator[Compose]:
+    """Composes a configuration as the command line would: `composed("method=bot", config="train")`."""
+
+    def make(*overrides: str, config: str = "train") -> DictConfig:
+        cfg = compose(
+            config,
+            overrides=[f"paths.data_dir={ROOT / 'data'}", f"paths.run_dir={tmp_path / 'run'}", *overrides],
+            return_hydra_config=True,
+        )
+        # What Hydra knows only in a running job.
+        choices = cfg.hydra.runtime.choices
+        with open_dict(cfg):
+            if "name" in cfg:
+                cfg.name = "_".join(str(choices[group]) for group in ("method", "data") if choices.get(group))
+            del cfg["hydra"]
+        return cfg
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        yield make
+    GlobalHydra.instance().clear()

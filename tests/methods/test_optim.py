@@ -1,0 +1,50 @@
+import pytest
+import torch
+from hydra.utils import instantiate
+from torch import nn
+
+from src.methods.optim import Optim, Schedule
+
+
+def rates(cfg, epochs):
+    """Learning rates (backbone, head) of every epoch under a configured optimiser."""
+    network = nn.ModuleDict({"trunk": nn.Linear(2, 2), "classifier": nn.Linear(2, 2)})
+    optimizer, schedule = instantiate(cfg.optim).build(network, [network["classifier"]])
+    seen = []
+    for _ in range(epochs):
+        seen.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    return torch.tensor(seen, dtype=torch.float64)
+
+
+def test_dndm_released_schedule(composed):
+    expected = []
+    for epoch in range(80):
+        factor = 0.1 + 0.09 * epoch if epoch < 10 else 1 if epoch < 20 else 0.1 if epoch < 50 else 0.01
+        expected.append([0.01 * factor, 0.1 * factor])
+    torch.testing.assert_close(rates(composed("optim=dndm_released"), 80), torch.tensor(expected, dtype=torch.float64))
+
+
+def test_dndm_paper_schedule(composed):
+    seen = rates(composed("optim=dndm_paper"), 80)
+    assert seen[[0, 10, 19, 20, 49, 50, 79], 0].tolist() == pytest.approx([1e-2, 1e-1, 1e-1, 1e-3, 1e-3, 1e-4, 1e-4])
+    assert torch.equal(seen[:, 0], seen[:, 1])
+
+
+def test_bot_schedule(composed):
+    seen = rates(composed("method=bot"), 100)[:, 0].tolist()
+    assert [seen[e] for e in (0, 10, 39, 40, 70)] == pytest.approx([3.5e-5, 3.5e-4, 3.5e-4, 3.5e-5, 3.5e-6])
+
+
+def test_frozen_parameters_are_left_out():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network[0].requires_grad_(False)
+    optimizer, _ = Optim(lambda groups: torch.optim.SGD(groups, lr=1.0), head_factor=3.0).build(network, [network[1]])
+    assert [(len(g["params"]), g["lr"]) for g in optimizer.param_groups] == [(2, 3.0)]
+
+
+@pytest.mark.parametrize(("milestones", "factors"), [([1, 2], [0.1]), ([2, 1], [0.1, 0.01])])
+def test_milestones_without_their_factors_are_refused(milestones, factors):
+    with pytest.raises(ValueError, match="one factor for each"):
+        Schedule(milestones=milestones, factors=factors)

@@ -1,0 +1,52 @@
+import math
+
+import numpy as np
+import pytest
+
+from src.retrieval import RetrievalResult
+
+
+def two_queries(**more):
+    """Positives at ranks 1 and 4, none, and at rank 3."""
+    return RetrievalResult.from_ranks(np.array([1, 4, 3]), np.array([2, 0, 1]), n_gallery=9, **more)
+
+
+def test_metrics_by_hand():
+    result = two_queries(ties=6)
+    np.testing.assert_allclose(result.ap, [(1 + 2 / 4) / 2, np.nan, 1 / 3])
+    np.testing.assert_allclose(result.inp, [2 / 4, np.nan, 1 / 3])
+    assert result.first_hit.tolist() == [1, 0, 3]
+    assert result.mAP == pytest.approx((0.75 + 1 / 3) / 2)
+    assert result.mINP == pytest.approx((1 / 2 + 1 / 3) / 2)
+    assert [result.cmc(k) for k in (1, 2, 3)] == [0.5, 0.5, 1.0]
+    assert result.summary(ranks=(1, 3)) == {
+        "mAP": result.mAP,
+        "mINP": result.mINP,
+        "rank": {"1": 0.5, "3": 1.0},
+        "queries": 3,
+        "gallery": 9,
+        "skipped": 1,
+        "ties": 6,
+        "ap": "standard",
+    }
+
+
+def test_trapezoid_by_hand():
+    expected = [((1 + 1) / 2 + (1 / 3 + 2 / 4) / 2) / 2, np.nan, (0 + 1 / 3) / 2]
+    np.testing.assert_allclose(two_queries(ap="trapezoid").ap, expected)
+
+
+def test_breakdown_averages_each_group_of_queries():
+    breakdown = two_queries().breakdown(["red", "blue", "red"])
+    assert breakdown["red"] == pytest.approx((0.75 + 1 / 3) / 2)
+    assert math.isnan(breakdown["blue"])
+    assert list(breakdown) == ["blue", "red"]
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="ap is 'interpolated'"):
+        two_queries(ap="interpolated")
+    with pytest.raises(ValueError, match="k is 0"):
+        two_queries().cmc(0)
+    with pytest.raises(ValueError, match=r"groups has shape \(2,\), expected \(3,\)"):
+        two_queries().breakdown([1, 2])
