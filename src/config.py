@@ -49,9 +49,9 @@ def check_config(cfg: DictConfig) -> None:
 
 def _check_needs(method: DictConfig, key: str, data: DictConfig) -> None:
     """Refuses a method on a data set that lacks what the method cannot do without."""
-    from hydra.utils import get_class
+    from hydra.utils import get_object
 
-    lacking = get_class(method._target_).needs - get_class(data.layout._target_).provides  # type: ignore[attr-defined]
+    lacking = get_object(method._target_).needs - get_object(data.layout._target_).provides
     if lacking:
         raise ConfigError(
             f"{method._target_.rpartition('.')[2]} needs {', '.join(sorted(lacking))} and {data.name} ({key}.data) has "
@@ -61,12 +61,12 @@ def _check_needs(method: DictConfig, key: str, data: DictConfig) -> None:
 
 def _data_sets_with(columns: frozenset[str]) -> list[str]:
     from hydra import compose
-    from hydra.utils import get_class
+    from hydra.utils import get_object
 
     names = []
     for file in sorted(Path(CONF_DIR, "data").glob("*.yaml")):
-        layout = get_class(compose("data/" + file.stem).data.layout._target_)
-        if columns <= layout.provides:  # type: ignore[attr-defined]
+        layout = get_object(compose("data/" + file.stem).data.layout._target_)
+        if columns <= layout.provides:
             names.append(file.stem)
     return names
 
@@ -94,7 +94,7 @@ def _check_keys(key: str, node: DictConfig, allowed: Collection[str], owner: str
     for name in node:
         if name in allowed:
             continue
-        path = f"{key}.{name}" if key else str(name)
+        path = f"{key}.{name!s}" if key else str(name)
         near = difflib.get_close_matches(str(name), allowed, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         shown = ", ".join(a for a in allowed if not a.startswith("_"))

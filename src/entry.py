@@ -22,6 +22,7 @@ def one_sentence_errors() -> Iterator[None]:
     # Lightning has its own handler, and tells about every accelerator that it does not use.
     logging.getLogger("lightning.pytorch").propagate = False
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("faiss").setLevel(logging.WARNING)
     for harmless in (
         ".*LeafSpec",
         "The number of training batches",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_object, instantiate
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
@@ -107,7 +107,7 @@ def train_stage(
         previous: The method whose weights the stage goes on with.
     """
     stage = cfg.stages[name]
-    data = build_data(cfg, stage, get_class(cfg.method._target_).needs)
+    data = build_data(cfg, stage, get_object(cfg.method._target_).needs)
     data.setup("fit")
     log.info("Stage %s, %d epochs on %s: %s", name, stage.epochs, stage.data.name, data.summary())
     method = build_method(cfg, data.num_classes)

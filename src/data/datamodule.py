@@ -153,7 +153,7 @@ class ReIDDataModule(LightningDataModule):
             mask=self.transforms.mask,
             seed=self.seed,
         )
-        return DataLoader(dataset, batch_sampler=sampler, **self._loading())
+        return DataLoader(dataset, batch_sampler=sampler, persistent_workers=self._num_workers > 0, **self._loading())
 
     def val_dataloader(self) -> list[DataLoader[Item]]:
         """Every row of the tasks once, over all processes together; no loader if there are no tasks."""
@@ -174,13 +174,12 @@ class ReIDDataModule(LightningDataModule):
         """Number of this process, number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
+    @property
+    def _num_workers(self) -> int:
+        if self._workers is not None:
+            return self._workers
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(8, cores // (1 if self.trainer is None else self.trainer.num_devices))
+
     def _loading(self) -> dict[str, Any]:
-        workers = self._workers
-        if workers is None:
-            local = 1 if self.trainer is None else self.trainer.num_devices
-            workers = min(8, (os.cpu_count() or 1) // local)
-        return {
-            "num_workers": workers,
-            "persistent_workers": workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-        }
+        return {"num_workers": self._num_workers, "pin_memory": torch.cuda.is_available()}

@@ -114,7 +114,8 @@ def train_labels(table: pd.DataFrame) -> list[tuple[str, int]]:
 
 def name_index(values: pd.Series, names: Sequence[str]) -> NDArray[np.int64]:
     """Place of each value among the names `(N,)`, -1 for a value that is not one."""
-    return pd.Categorical(values, categories=list(names)).codes.astype(np.int64)
+    places = {name: place for place, name in enumerate(names)}
+    return np.array([places.get(value, -1) for value in values], dtype=np.int64)
 
 
 def class_index(table: pd.DataFrame, labels: Labels) -> NDArray[np.int64]:

@@ -7,14 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from src.data.schedule import Rows, cut, most_batches, schedule
 from src.data.table import DOMAINS, DataError
 
 log = logging.getLogger(__name__)
-
-Rows = NDArray[np.int64]
 
 
 class Draw(NamedTuple):
@@ -60,8 +58,8 @@ class BatchSampler(Sampler[list[Draw]], ABC):
         self._n_batches = n_batches
         if n_batches < world_size:
             raise DataError(
-                f"The training images give {n_batches} batches of {batch_size}, fewer than the {world_size} "
-                "processes; take smaller batches or fewer processes."
+                f"The training images fill {n_batches} batches of {batch_size}, expected one for each of {world_size} "
+                "processes at least; take smaller batches or fewer processes."
             )
 
     @abstractmethod
@@ -208,70 +206,3 @@ def _rows_by_identity(table: pd.DataFrame) -> dict[tuple[str, int], Rows]:
     rows = table.index.to_numpy(dtype=np.int64)
     by_identity: dict[Any, Any] = {**table.groupby(["dataset", "vehicle_id"]).indices}
     return {identity: rows[places] for identity, places in by_identity.items()}
-
-
-def cut(rows: Rows, size: int, count: int, rng: np.random.Generator) -> Rows:
-    """Cuts shuffled rows into chunks, going through them again (freshly shuffled) as long as chunks are missing.
-
-    A chunk holds a row twice only if there are fewer rows than it has places.
-
-    Args:
-        rows: `(n,)`.
-        size: Rows in a chunk.
-        count: Number of chunks.
-        rng: Source of the order.
-
-    Returns:
-        `(count, size)`.
-    """
-    order = rng.permutation(rows)
-    while len(order) < count * size:
-        unfinished = order[len(order) - len(order) % size :]
-        again = rng.permutation(rows)
-        repeated = np.isin(again, unfinished)
-        order = np.concatenate([order, again[~repeated], again[repeated]])
-    return order[: count * size].reshape(count, size)
-
-
-def most_batches(chunks: Rows, ids: int) -> int:
-    """The largest number of batches of `ids` different identities, of which each has so many chunks.
-
-    T batches can be filled exactly if Σ min(chunks, T) ≥ T · ids: no identity can be in a batch twice.
-    """
-    low, high = 0, int(chunks.sum()) // ids
-    while low < high:
-        middle = (low + high + 1) // 2
-        if int(np.minimum(chunks, middle).sum()) >= middle * ids:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def schedule(chunks: Rows, ids: int, n_batches: int, rng: np.random.Generator) -> Iterator[Rows]:
-    """Distributes chunks over batches at random, so that every batch has `ids` different identities.
-
-    Drawing identities until too few have chunks left would give epochs of random length, and last batches of the same
-    few identities. Here an identity is drawn with a chance in proportion to its chunks left, and for certain once
-    it has as many chunks left as there are batches left; so the chunks come out even.
-
-    Args:
-        chunks: Chunks of each identity, `(n,)`.
-        ids: Identities in a batch.
-        n_batches: At most `most_batches(chunks, ids)`.
-        rng: Source of the draws.
-
-    Yields:
-        The identities of a batch, `(ids,)`.
-    """
-    left = np.minimum(chunks, n_batches)
-    left -= rng.multivariate_hypergeometric(left, int(left.sum()) - n_batches * ids)  # those that fill no batch
-    for remaining in range(n_batches, 0, -1):
-        certain = np.flatnonzero(left == remaining)
-        possible = np.flatnonzero((left > 0) & (left < remaining))
-        wanted = ids - len(certain)
-        # The smallest of exponential variables with rates `left`: weighted draws without replacement.
-        waiting = rng.standard_exponential(len(possible)) / left[possible]
-        drawn = np.concatenate([certain, possible[np.argsort(waiting)[:wanted]]])
-        left[drawn] -= 1
-        yield drawn

@@ -56,7 +56,8 @@ def make_table(root: str | Path, dataset: str, columns: Mapping[str, Any]) -> pd
         All columns of `COLUMNS` in that order, with a `RangeIndex`.
 
     Raises:
-        DataError: If a column is unknown, missing or of the wrong kind, or `split` or `domain` has an unknown value.
+        DataError: If there are no images, a column is unknown, missing or of the wrong kind, or `split` or `domain`
+            has an unknown value.
     """
     values: dict[str, Any] = {"root": str(root), "dataset": dataset, **columns}
     for name in ("path", "split"):
@@ -65,6 +66,8 @@ def make_table(root: str | Path, dataset: str, columns: Mapping[str, Any]) -> pd
     if unknown := sorted(set(values) - set(COLUMNS)):
         raise DataError(f"Data set {dataset!r}: unknown column {unknown[0]!r}, expected one of {', '.join(COLUMNS)}.")
     length = len(values["path"])
+    if length == 0:
+        raise DataError(f"Data set {dataset!r}: the lists in {root} name no image at all.")
     table = pd.DataFrame(
         {name: _column(dataset, name, values.get(name, empty), empty, length) for name, empty in COLUMNS.items()}
     )

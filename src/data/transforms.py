@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from src.data.erasing import RandomErasing
 from src.data.glare import glare_mask, released_glare_mask
+from src.data.table import DataError
 
 Image = NDArray[np.uint8]
 _IMAGENET_MEAN = (124, 116, 104)
@@ -53,6 +54,9 @@ class Transforms:
             `"released"`: as the authors' code does, of the image before any augmentation, so that the two do not line
             up.
         mask: Read the vehicles' masks.
+
+    Raises:
+        DataError: If a value makes no sense.
     """
 
     size: int | tuple[int, int] = 256
@@ -66,6 +70,15 @@ class Transforms:
     glare: Literal["paper", "released"] | None = None
     mask: bool = False
 
+    def __post_init__(self) -> None:
+        if self.glare not in (None, "paper", "released"):
+            raise DataError(f"transforms.glare is {self.glare!r}, expected paper, released or null.")
+        if min(self._height_and_width) < 1:
+            raise DataError(f"transforms.size is {self.size}, expected at least one pixel.")
+        for name in ("flip", "colour_jitter", "erasing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DataError(f"transforms.{name} is {getattr(self, name)}, expected a probability from 0 to 1.")
+
     def training(self) -> "Pipeline":
         """The transformation with its random parts."""
         height, width = self._height_and_width
@@ -73,7 +86,9 @@ class Transforms:
         if self.pad:
             moved += [A.Pad(self.pad, p=1), A.RandomCrop(height, width, p=1)]
         jitter = A.ColorJitter((0.8, 1.2), (0.8, 1.2), (0.8, 1.2), (-0.05, 0.05), p=self.colour_jitter)
-        erase = RandomErasing(self.erasing_area, self.erasing_aspect, self.erasing_fill, p=self.erasing)
+        smallest, largest = self.erasing_area
+        red, green, blue = self.erasing_fill
+        erase = RandomErasing((smallest, largest), self.erasing_aspect, (red, green, blue), p=self.erasing)
         painted = [step for step in (jitter, erase) if step.p > 0]
         return Pipeline((height, width), moved, painted, self.glare)
 

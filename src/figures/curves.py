@@ -17,8 +17,9 @@ def draw_curves(metrics_csv: Path, out: Path, untrained: dict[str, float] | None
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     log = pd.read_csv(metrics_csv)
-    losses = [c for c in log if c.startswith("train/") and c not in ("train/loss", "train/total")]
-    scores = [c for c in log if c.startswith("val/") and c.endswith("/mAP") and c != "val/mAP"]
+    columns = [str(column) for column in log]
+    losses = [c for c in columns if c.startswith("train/") and c not in ("train/loss", "train/total")]
+    scores = [c for c in columns if c.startswith("val/") and c.endswith("/mAP") and c != "val/mAP"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
     for column in losses:
         values = log.dropna(subset=[column])
@@ -31,8 +32,8 @@ def draw_curves(metrics_csv: Path, out: Path, untrained: dict[str, float] | None
             right.axhline(untrained[task], color=line.get_color(), ls="--", lw=1)
     left.set(title="Training loss", xlabel="epoch", ylim=(0, None))
     right.set(title="Validation mAP" + (" (dashed: untrained features)" if untrained else ""), xlabel="epoch")
-    for axes, columns in ((left, losses), (right, scores)):
-        if columns:
+    for axes, drawn in ((left, losses), (right, scores)):
+        if drawn:
             axes.legend(frameon=False)
     figure.savefig(out)
     plt.close(figure)

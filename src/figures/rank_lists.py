@@ -41,7 +41,7 @@ def draw_rank_lists(
         title: Task and protocol.
     """
     columns = 1 + max(len(entry.found) for entry in lists)
-    figure, axes = plt.subplots(len(lists), columns, figsize=(1.25 * columns, 1.55 * len(lists)), squeeze=False)
+    figure, axes = plt.subplots(len(lists), columns, figsize=(1.25 * columns, 1.65 * len(lists)), squeeze=False)
     for line, entry in zip(axes, lists, strict=True):
         _tile(line[0], read(entry.query), GREY, f"query, AP {entry.average_precision:.2f}", caption(entry.query))
         for place, tile in enumerate(line[1:]):
@@ -57,9 +57,19 @@ def draw_rank_lists(
 
 
 def _tile(axes: plt.Axes, image: np.ndarray, colour: str, above: str, below: str) -> None:
-    axes.imshow(image)
+    axes.imshow(_square(image))
     axes.set(xticks=[], yticks=[])
-    axes.set_title(above, fontsize=7, color=colour, loc="center", pad=3)
-    axes.set_xlabel(below, fontsize=6, labelpad=2)
+    axes.set_title(above, fontsize=8, color=colour, loc="center", pad=3)
+    axes.set_xlabel(below, fontsize=7, labelpad=2)
     for spine in axes.spines.values():
         spine.set(visible=True, color=colour, linewidth=3)
+
+
+def _square(image: np.ndarray) -> np.ndarray:
+    """The image in the middle of a white square, so that the places of a list line up."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = np.full((side, side, 3), 255, dtype=np.uint8)
+    square[top : top + height, left : left + width] = image
+    return square

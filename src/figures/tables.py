@@ -16,6 +16,8 @@ def print_metrics(metrics: dict[str, Any], console: Console | None = None) -> No
             if name in tasks:
                 table.add_row(name, label, *_cells(tasks[name]))
     console = console or Console()
+    if not console.is_terminal:
+        console.width = 120  # a log file has no width to fit into
     console.print(table)
     for name, task in metrics["tasks"].items():
         protocol = task["protocol"]

@@ -9,7 +9,7 @@ import pandas as pd
 from src.data import ReIDDataModule, image_path, read_image
 from src.figures.rank_lists import RankList, draw_rank_lists
 from src.methods.retrieval_metric import RetrievalMetric, trial_features, trial_labels
-from src.retrieval import Relevance, search
+from src.retrieval import Backend, Relevance, search
 
 
 def write_rank_lists(
@@ -17,7 +17,7 @@ def write_rank_lists(
     measured: RetrievalMetric,
     data: ReIDDataModule,
     *,
-    backend: str,
+    backend: Backend,
     queries: int,
     top_k: int,
 ) -> None:

@@ -22,5 +22,5 @@ class CenterLoss(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """The loss of features `(B, D)` with class indices `(B,)`, in at least float32."""
-        features = features.float() if features.dtype.itemsize < 4 else features
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
         return (features - self.centers[labels]).square().sum(dim=1).mean()

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,8 +29,8 @@ def cross_entropy(
         raise ValueError(f"Label smoothing `kind` must be 'uniform' or 'others', not {kind!r}.")
     if not 0 <= smoothing < 1:
         raise ValueError(f"Label smoothing must lie in [0, 1), got {smoothing}; pass 0 to switch it off.")
-    known = (labels >= 0).to(logits.dtype)
-    log_p = F.log_softmax(logits.float() if logits.dtype.itemsize < 4 else logits, dim=1)
+    known = labels >= 0
+    log_p = F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
     log_p_label = log_p.gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
     loss = -(1 - smoothing) * log_p_label
     if smoothing > 0:

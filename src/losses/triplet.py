@@ -54,18 +54,17 @@ def _hardest(
     features: Tensor, positive: Tensor, negative: Tensor, margin: float | None, squared: bool, soft: bool
 ) -> Tensor:
     """Mines the hardest pairs without gradient, then measures only those, where a zero distance has gradient zero."""
-    features = features.float() if features.dtype.itemsize < 4 else features
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
     with torch.no_grad():
         distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
         farthest = distances.masked_fill(~positive, -1).argmax(dim=1)
         nearest = distances.masked_fill(~negative, torch.inf).argmin(dim=1)
-        valid = (positive.any(dim=1) & negative.any(dim=1)).to(features.dtype)
-    p, n = (
-        (features - features[other]).square().sum(dim=1)
-        if squared
-        else torch.linalg.vector_norm(features - features[other], dim=1)
-        for other in (farthest, nearest)
-    )
-    gap = p - n + (margin or 0.0)
+        valid = positive.any(dim=1) & negative.any(dim=1)
+    to_positive, to_negative = features - features[farthest], features - features[nearest]
+    if squared:
+        gap = to_positive.square().sum(dim=1) - to_negative.square().sum(dim=1)
+    else:
+        gap = torch.linalg.vector_norm(to_positive, dim=1) - torch.linalg.vector_norm(to_negative, dim=1)
+    gap = gap + (margin or 0.0)
     loss = F.softplus(gap) if soft or margin is None else F.relu(gap)
     return (loss * valid).sum() / valid.sum().clamp(min=1)

@@ -5,19 +5,19 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from src.losses import cross_domain_triplet, cross_entropy
+from src.losses import batch_hard_triplet, cross_domain_triplet, cross_entropy, gate_loss
 from src.methods.base import Batch, ReIDMethod
-from src.networks import Backbone, DNDMNetwork
+from src.networks import Backbone, DNDMNetwork, ReleasedDNDM
 
 
 class DNDM(ReIDMethod):
-    """Glare suppression, structure enhancement and class awareness in a shared day-night trunk.
+    """Glare suppression, structure enhancement and class awareness in a trunk that day and night share.
 
     Li et al., "Day-Night Cross-domain Vehicle Re-identification", CVPR 2024. The loss is Eq. 14: cross-entropy plus the
-    cross-domain hard triplet of Eq. 2, both on the pooled feature.
+    cross-domain hard triplet of Eq. 2, both on the pooled feature, which is also the embedding.
 
     Args:
-        backbone: Cut into four stages.
+        backbone: Cut into stages.
         num_classes: Identities of the training set.
         glare: Use NGS, the night-domain glare suppression.
         alpha: Its strength α (Eq. 6).
@@ -61,7 +61,7 @@ class DNDM(ReIDMethod):
     @property
     def head(self) -> Sequence[nn.Module]:
         """The classifier."""
-        return (self.network.classifier,)
+        return [self.network.classifier] if self.network.classifier is not None else []
 
     def embed(self, batch: Batch) -> Tensor:
         """The pooled feature."""
@@ -69,8 +69,55 @@ class DNDM(ReIDMethod):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and cross-domain triplet."""
-        out = self.network(batch["image"], batch["domain"], label=batch["label"], glare=batch["glare"])
+        out = self.network(batch["image"], batch["domain"], batch["label"], batch["glare"])
         return {
             "cross_entropy": cross_entropy(out.logits, batch["label"]),
             "triplet": cross_domain_triplet(out.pooled, batch["label"], batch["domain"], self.margin),
+        }
+
+
+class DNDMReleased(ReIDMethod):
+    """What the authors' released code trains, which differs from their paper (see docs/methods.md).
+
+    Args:
+        backbone: A ResNet.
+        num_classes: Identities of the training set.
+        margin: Margin of the batch-hard triplet loss, which does not look at domains here.
+        embedding: Test on the feature before or after the neck; the authors report both.
+        released_test_swap: At test send night images through the day stem and day images through the night stem, as the
+            authors' `test.py` does. Only to reproduce its numbers.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"domain"})
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        margin: float = 0.3,
+        embedding: Literal["before_neck", "after_neck"] = "before_neck",
+        released_test_swap: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = ReleasedDNDM(backbone, num_classes, swap_stems=released_test_swap)
+        self.margin = margin
+        self.embedding = embedding
+
+    @property
+    def head(self) -> Sequence[nn.Module]:
+        """The neck with its classifier."""
+        return [self.network.neck]
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The pooled feature, or the one after the neck."""
+        out = self.network(batch["image"], batch["domain"], glare=batch["glare"])
+        return out.embedded if self.embedding == "after_neck" else out.pooled
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy after the neck, batch-hard triplet before it, and the loss of the glare gate."""
+        out = self.network(batch["image"], batch["domain"], batch["label"], batch["glare"])
+        return {
+            "cross_entropy": cross_entropy(out.logits, batch["label"]),
+            "triplet": batch_hard_triplet(out.pooled, batch["label"], self.margin),
+            "gate": gate_loss(out.gate, batch["domain"]),
         }

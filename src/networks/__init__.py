@@ -6,6 +6,7 @@ from src.networks.class_awareness import ClassAwareness, Exchange, partners
 from src.networks.dndm import DNDMNetwork, DNDMOutput
 from src.networks.glare import GlareSuppression
 from src.networks.pooling import GAP, GeM
+from src.networks.released import ReleasedDNDM, ReleasedOutput
 from src.networks.structure import StructureEnhancement
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "Exchange",
     "GeM",
     "GlareSuppression",
+    "ReleasedDNDM",
+    "ReleasedOutput",
     "StructureEnhancement",
     "partners",
 ]

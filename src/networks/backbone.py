@@ -85,7 +85,7 @@ class Backbone(nn.Module):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` on the 0…255 scale, uint8 or floating, as the network wants them."""
-        return (images.to(self.mean.dtype) - self.mean) / self.std
+        return (images.to(self.mean.dtype, memory_format=torch.channels_last) - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
         """The last feature map `(B, C, h, w)` of images `(B, 3, H, W)` on the 0…255 scale."""

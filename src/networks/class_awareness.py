@@ -135,8 +135,7 @@ class ClassAwareness(nn.Module):
 
 def _exchanged(logits: Tensor, exchange: Exchange) -> Tensor:
     """The factors `(B, 1, h, w)` that samples receive: their partners' class maps, or one without partners."""
-    if logits.dtype.itemsize < 4:
-        logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     maps = torch.sigmoid(logits + exchange.bias.to(logits.dtype)[:, None, None])
     weights = exchange.partners.to(maps.dtype)
     with torch.autocast(maps.device.type, enabled=False):

@@ -5,9 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+POSITIONS = 4096  # centred at a time
 
 
-def mean_covariance(x: Tensor, sync: bool = False) -> tuple[Tensor, Tensor, int | Tensor]:
+def mean_covariance(x: Tensor, sync: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased covariance of the channels over batch and positions, differentiable.
 
     Only `x` is kept for the gradient, which is one matrix product: neither a centred nor a float32 copy of the whole
@@ -25,15 +28,16 @@ def mean_covariance(x: Tensor, sync: bool = False) -> tuple[Tensor, Tensor, int 
 
 class _MeanCovariance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, sync: bool) -> tuple[Tensor, Tensor, int | Tensor]:
+    def forward(ctx: Any, x: Tensor, sync: bool) -> tuple[Tensor, Tensor, Tensor]:
         dtype = torch.promote_types(x.dtype, torch.float32)
         total = torch.cat([x.sum(dim=(0, 2, 3), dtype=dtype), x.new_tensor([x.numel() // x.shape[1]], dtype=dtype)])
         if sync:
             distributed.all_reduce(total)
         mean, count = total[:-1] / total[-1], total[-1]
         covariance = torch.zeros(x.shape[1], x.shape[1], dtype=dtype, device=x.device)
-        for sample in x:  # centred first: the difference of two large moments would lose the small ones
-            centred = sample.flatten(1).to(dtype) - mean[:, None]
+        for samples in x.split(max(1, POSITIONS // (x.shape[2] * x.shape[3]))):
+            # centred first: the difference of two large moments would lose the small ones
+            centred = samples.transpose(0, 1).flatten(1).to(dtype) - mean[:, None]
             covariance.addmm_(centred, centred.T)
         if sync:
             distributed.all_reduce(covariance)
@@ -54,8 +58,5 @@ class _MeanCovariance(torch.autograd.Function):
             distributed.all_reduce(slope)
         # ∂L/∂x = grad_mean / n + slope · (x − mean) / n; the mean's own share in the covariance cancels
         offset = (grad_mean - slope @ mean) / count
-        weight = (slope / count).to(x.dtype)
-        grad = torch.empty_like(x)
-        for sample, out in zip(x, grad, strict=True):
-            out.copy_(torch.addmm(offset.to(x.dtype)[:, None], weight, sample.flatten(1)).view_as(sample))
-        return grad, None
+        weight = (slope / count)[:, :, None, None]
+        return F.conv2d(x, weight.to(x.dtype), offset.to(x.dtype)), None

@@ -30,5 +30,5 @@ class GeM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The generalised mean over the positions."""
-        wide = x.float() if x.dtype.itemsize < 4 else x
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         return wide.clamp(min=self.eps).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p).to(x.dtype)

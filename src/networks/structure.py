@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 # Values worked on at a time. The dozen passes over a block's neighbours should find it in the cache (L2 of a core, of
 # a GPU); the blocks also bound the extra memory.
-BLOCK = {"cpu": 1 << 16, "cuda": 1 << 21}
+BLOCK = {"cpu": 1 << 17, "cuda": 1 << 21}
 
 
 class StructureEnhancement(nn.Module):
@@ -47,7 +47,7 @@ class StructureEnhancement(nn.Module):
 
 def enhance_by_formula(x: Tensor, beta: float, window: int) -> Tensor:
     """`StructureEnhancement` in plain differentiable operations: for compilers and export, and to compare with."""
-    wide = x.float() if x.dtype.itemsize < 4 else x
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
     r = window // 2
     height, width = x.shape[2:]
     padded = F.pad(wide, (r, r, r, r))
@@ -71,29 +71,34 @@ class _Enhance(torch.autograd.Function):
         for block in _blocks(x):
             rows = _Rows(x[block].shape, window, x)
             t = rows.lay(x[block])
-            total, squares, _ = rows.gradients(t)
             centre = rows.centre(t)
-            s = squares.addcmul_(centre, total).div_(total.add_(1))
+            total, squares = torch.zeros_like(centre), torch.zeros_like(centre)
+            for rise in rows.rises(t):
+                total.add_(rise)
+                squares.addcmul_(rise, rise)
+            s = squares.addcmul_(centre, total).div_(total.add_(1))  # G · T(x+d) = G² + G · T(x)
             out[block] = rows.take(s.mul_(beta).add_(centre))
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        """With u = ∂L/∂S / (1 + Σ G), position z as a centre and its neighbours y = z + d that rise above it.
-
-        ∂S(z)/∂T(z) = −Σ_y (T(y) − S(z)) / (1 + ΣG), and ∂S(z)/∂T(y) = (2 T(y) − T(z) − S(z)) / (1 + ΣG). Collected
-        at a position: from its own S, −u (ΣG + n (T − S)) with n the number of higher neighbours; from the S of its
-        lower neighbours z, 2 T Σ_z u(z) − Σ_z u(z) (T(z) + S(z)).
-        """
+        # A position z and a neighbour y that rises above it, with u(z) = ∂L/∂S(z) / (1 + ΣG(z)):
+        #   ∂S(z)/∂T(z) = −Σ_y (T(y) − S(z)) / (1 + ΣG(z))        ∂S(z)/∂T(y) = (2 T(y) − T(z) − S(z)) / (1 + ΣG(z))
+        # So a position collects −u (ΣG + n (T − S)) from its own S, n being the number of its higher neighbours, and
+        # 2 T Σ_z u(z) − Σ_z u(z) (T(z) + S(z)) from the S of its lower neighbours z.
         (x,) = ctx.saved_tensors
         out = torch.empty_like(x)
         for block in _blocks(x):
             rows = _Rows(x[block].shape, ctx.window, x)
             t = rows.lay(x[block])
             g = rows.centre(rows.lay(grad[block]))
-            total, squares, higher = rows.gradients(t)
             centre = rows.centre(t)
+            total, squares, higher = (torch.zeros_like(centre) for _ in range(3))
+            for rise in rows.rises(t):
+                total.add_(rise)
+                squares.addcmul_(rise, rise)
+                higher.add_(rise.sign_())
             s = squares.addcmul_(centre, total) / (1 + total)
             u = rows.blank()
             rows.centre(u).copy_(g).mul_(ctx.beta).div_(1 + total)  # zero on the padding, which has no S
@@ -143,16 +148,12 @@ class _Rows:
         """The maps in values `(length,)`, without the padding."""
         return values.view(self.padded)[..., : self.shape[-2], : self.shape[-1]]
 
-    def gradients(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Over the neighbours: ΣG, ΣG² and the number with G > 0. As G · T(x+d) = G² + G · T(x), they give S."""
+    def rises(self, t: Tensor) -> Iterator[Tensor]:
+        """G of one neighbour after the other, each in the same memory."""
         centre = self.centre(t)
-        total, squares, higher, g = (torch.zeros_like(centre) for _ in range(4))
+        g = torch.empty_like(centre)
         for step in self.steps:
-            torch.sub(self.centre(t, step), centre, out=g).relu_()
-            total.add_(g)
-            squares.addcmul_(g, g)
-            higher.add_(g.sign_())
-        return total, squares, higher
+            yield torch.sub(self.centre(t, step), centre, out=g).relu_()
 
     def from_lower(self, t: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of u and of v over the neighbours that lie lower."""

@@ -12,8 +12,8 @@ PACKAGE_BACKBONE = "tf_efficientnet_lite0"
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a `.safetensors` file or of a file written by `torch.save`, by name.
 
-    A dictionary under `state_dict` is unwrapped, and the prefix `module.` of data-parallel training dropped. Code in
-    the file is never run.
+    A dictionary under `state_dict` or `net` is unwrapped, and the prefix `module.` of data-parallel training dropped.
+    Code in the file is never run.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -27,7 +27,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
         return load_file(path)
     content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    state = content
+    for key in ("state_dict", "net"):
+        state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds {type(state).__name__}, not a dictionary from names to tensors (a state dict).")
     return {name.removeprefix("module."): value for name, value in state.items()}

@@ -17,6 +17,7 @@ Rows: TypeAlias = slice | Tensor
 """Rows of a set: a slice with start and stop, or a tensor of row numbers on the set's device."""
 
 _CHUNK = 4096  # gallery rows copied at a time, where they must be gathered or widened to float32
+_TORCH_GRAIN = 32768  # elements that torch leaves to one thread
 
 
 class Distance(Protocol):
@@ -103,6 +104,29 @@ class FeatureDistance:
         else:
             _finish_euclidean(block, query_squares, gallery_squares)
         return block
+
+    def pairs(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """Distances of single pairs, float32 `(p,)`.
+
+        They come from differences instead of products and do not cancel where features are close.
+        """
+        distances = torch.empty(len(queries), device=self.device)
+        # On the CPU, parts too small for torch to share among its threads; see `for_each_row`.
+        step = max((_CHUNK if self.device.type != "cpu" else _TORCH_GRAIN // max(self._query.shape[1], 1)), 1)
+
+        def measure(part: int) -> None:
+            own = slice(part * step, (part + 1) * step)
+            query, entry = self._query[queries[own]].float(), self._gallery[gallery[own]].float()
+            if self._metric == "cosine":
+                # |a − b|² / 2 is 1 − cos for unit vectors.
+                query /= _norms(self._query_squares[queries[own]])[:, None]
+                entry /= _norms(self._gallery_squares[gallery[own]])[:, None]
+                distances[own] = query.sub_(entry).square_().sum(dim=1) / 2
+            else:
+                distances[own] = query.sub_(entry).square_().sum(dim=1).sqrt()
+
+        for_each_row(measure, -(-len(queries) // step))
+        return distances
 
 
 def feature_tensor(name: str, features: Features) -> Tensor:

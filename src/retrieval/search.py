@@ -43,7 +43,7 @@ def search(
             float32; lists too long for its GPU search go to torch. `"torch"` searches where the features lie.
         metric: `"euclidean"`, or `"cosine"` for 1 − cosine similarity.
         relevance: If given, the entries it ignores are left out of the lists.
-        block_mb: Memory for one block of distances or candidates, in MiB.
+        block_mb: Memory for one block of distances, in MiB.
 
     Returns:
         Indices and distances `(Q, k)`, nearest first; index −1 and distance infinity where fewer than `k` are left.
@@ -77,11 +77,12 @@ def search(
         candidates = _faiss_candidates(faiss, queries, entries, wanted, metric)
     candidates.sort(axis=1)  # so that equal distances stay in gallery order
 
-    rows = block_rows(wanted * queries.shape[1], block_mb)
+    rows = block_rows(wanted, block_mb)
     for start in range(0, n_queries, rows):
         stop = min(start + rows, n_queries)
         listed = candidates[start:stop]
-        exact = _exact_distances(queries[start:stop], entries, listed, metric)
+        owners = torch.arange(start, stop, device=distance.device).repeat_interleave(wanted)
+        exact = distance.pairs(owners, torch.from_numpy(listed).to(distance.device).flatten()).view(listed.shape)
         if relevance is not None:
             ignored = relevance.pairs(start, stop)[1]
             row_keys = np.arange(len(listed))[:, None] * n_gallery
@@ -120,15 +121,6 @@ def _faiss_candidates(faiss: ModuleType, query: Tensor, gallery: Tensor, k: int,
     if faiss.get_num_gpus() > 0:
         return faiss.knn_gpu(faiss.StandardGpuResources(), *arrays, k, metric=measure)[1]
     return faiss.knn(*arrays, k, metric=measure)[1]
-
-
-def _exact_distances(query: Tensor, gallery: Tensor, candidates: Integers, metric: Metric) -> Tensor:
-    """Distances of each query to its own candidates, `(q, k)`, by differences instead of products."""
-    own = gallery[torch.from_numpy(candidates).to(gallery.device)].float()
-    if metric == "cosine":
-        # |a − b|² / 2 = 1 − cos for unit vectors, and does not cancel where the angle is small.
-        return (_normalised(own) - _normalised(query)[:, None]).square().sum(dim=2) / 2
-    return (own - query.float()[:, None]).square().sum(dim=2).sqrt()
 
 
 def _normalised(features: Tensor) -> Tensor:

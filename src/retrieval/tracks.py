@@ -43,8 +43,7 @@ class TrackDistance:
         """Distances of some queries to some tracks, float32 `(q, t)`."""
         lengths, ends = self._lengths[gallery], self._ends[gallery]
         owner = torch.arange(len(lengths), device=self.device).repeat_interleave(lengths)
-        first_of_owner = lengths.cumsum(0) - lengths
-        within = torch.arange(len(owner), device=self.device) - first_of_owner[owner]
+        within = torch.arange(len(owner), device=self.device) - (lengths.cumsum(0) - lengths)[owner]
         images = self._order[(ends - lengths)[owner] + within]
         n_queries = len(range(*queries.indices(self.shape[0]))) if isinstance(queries, slice) else len(queries)
         nearest = torch.full((n_queries, len(lengths)), torch.inf, device=self.device)

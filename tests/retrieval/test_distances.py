@@ -31,6 +31,22 @@ def test_blocks_equal_the_formula(metric, dtype, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_pairs_equal_the_formula_and_do_not_cancel(metric, dtype, device):
+    generator = torch.Generator().manual_seed(3)
+    query = torch.randn(6, 1700, generator=generator).to(device, dtype)
+    gallery = torch.randn(90, 1700, generator=generator).to(device, dtype)
+    gallery[0] = query[0]
+    expected = in_float64(query.double().cpu().numpy(), gallery.double().cpu().numpy(), metric)
+    rows, columns = (torch.randint(count, (100,), generator=generator) for count in (6, 90))
+    rows[0] = columns[0] = 0
+    found = FeatureDistance(query, gallery, metric).pairs(rows.to(device), columns.to(device))
+    assert found[0] == 0
+    torch.testing.assert_close(found.cpu(), torch.from_numpy(expected[rows, columns]).float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_precision_settings_do_not_reach_the_product(device):
     generator = torch.Generator().manual_seed(1)
     query, gallery = (torch.randn(n, 256, generator=generator).to(device) for n in (5, 50))

@@ -1,5 +1,6 @@
 """Your own images: a CSV file with a line an image."""
 
+import csv
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,18 +62,32 @@ class CSV:
         require_folder(root, self.name, f"a folder with your images and {self.file}")
         if not file.is_file():
             raise DataError(f"Data set {self.name!r}: {file} is missing, expected a CSV file with a line an image.")
-        try:
-            raw = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise DataError(f"Data set {self.name!r}: {file} is no UTF-8 CSV file ({error}).") from error
-        raw = raw.rename(columns=str.strip).apply(lambda column: column.str.strip())
-        self._check_header(file, list(raw.columns))
+        raw = self._parse(file)
         self._check_values(file, raw)
-        check_files(root, raw["path"].tolist(), self.name)
-        if "mask" in raw:
-            check_files(root, raw.loc[raw["mask"] != "", "mask"].tolist(), self.name)
-        columns = {name: self._convert(raw[name], COLUMNS[name]) for name in raw.columns}
+        for name in [name for name in ("path", "mask") if name in raw]:
+            check_files(root, raw.loc[raw[name] != "", name].tolist(), self.name)
+        columns = {name: self._convert(raw[name], COLUMNS[name]) for name in raw.columns if name != "line"}
         return make_table(root, self.name, columns)
+
+    def _parse(self, file: Path) -> pd.DataFrame:
+        """The fields as text, and in column `line` where each record ends."""
+        records = []
+        try:
+            with file.open(newline="", encoding="utf-8-sig") as stream:
+                reader = csv.reader(stream, strict=True)
+                header = [name.strip() for name in next(reader, [])]
+                self._check_header(file, header)
+                for fields in reader:
+                    if fields and len(fields) != len(header):
+                        raise DataError(
+                            f"Data set {self.name!r}: line {reader.line_num} of {file} has {len(fields)} fields, "
+                            f"expected {len(header)}: {', '.join(header)}."
+                        )
+                    if fields:
+                        records.append((reader.line_num, *map(str.strip, fields)))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"Data set {self.name!r}: {file} is no UTF-8 CSV file ({error}).") from error
+        return pd.DataFrame(records, columns=["line", *header])
 
     def _check_header(self, file: Path, header: list[str]) -> None:
         for name in header:
@@ -87,6 +102,8 @@ class CSV:
             raise DataError(
                 f"Data set {self.name!r}: {file} lacks the column {missing[0]!r}, found {', '.join(header)}; add it."
             )
+        if len(set(header)) < len(header):
+            raise DataError(f"Data set {self.name!r}: {file} has a column twice: {', '.join(header)}; remove one.")
 
     def _check_values(self, file: Path, raw: pd.DataFrame) -> None:
         for name in raw.columns:
@@ -94,7 +111,7 @@ class CSV:
                 words, pattern = _FORMATS[name]
                 self._refuse(file, raw, name, ~raw[name].str.fullmatch(pattern), f"expected {words}")
         self._refuse(file, raw, "path", raw["path"] == "", "expected the path of an image")
-        for name in {"path", "mask"} & set(raw.columns):
+        for name in [name for name in ("path", "mask") if name in raw]:
             outside = raw[name].map(_is_absolute)
             self._refuse(file, raw, name, outside, f"expected a path below {self.root} with forward slashes")
         box = raw.get("box", "")
@@ -107,8 +124,8 @@ class CSV:
         if not wrong.any():
             return
         row = int(np.flatnonzero(wrong.to_numpy())[0])
-        value = raw[column].iloc[row]
-        raise DataError(f"Data set {self.name!r}: line {row + 2} of {file} has {column} {value!r}, {reason}.")
+        line, value = raw["line"].iloc[row], raw[column].iloc[row]
+        raise DataError(f"Data set {self.name!r}: line {line} of {file} has {column} {value!r}, {reason}.")
 
     @staticmethod
     def _convert(values: pd.Series, empty: object) -> object:

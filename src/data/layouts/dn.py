@@ -62,8 +62,12 @@ class DayNight:
             vehicles = train | test | query
             records |= {path: (vehicles[path], domain, split) for path, split in splits.items()}
         check_files(Path(self.root), list(records), self.name)
-        ids, domains, splits_in_order = zip(*records.values(), strict=True) if records else ((), (), ())
-        columns = {"path": [*records], "vehicle_id": ids, "domain": domains, "split": splits_in_order}
+        columns = {
+            "path": [*records],
+            "vehicle_id": [vehicle for vehicle, _, _ in records.values()],
+            "domain": [domain for _, domain, _ in records.values()],
+            "split": [split for _, _, split in records.values()],
+        }
         return make_table(self.root, self.name, columns)
 
     @property

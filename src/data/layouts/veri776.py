@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,6 +20,15 @@ TYPES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "e
 _SPLITS = {"train": "train", "query": "query", "test": "gallery"}  # the files' word for it → ours
 _NAME = re.compile(r"(-?\d+)_c(\d+)_(\d+)_(\d+)")
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+
+
+class _Label(NamedTuple):
+    """What an XML file says about an image; colour and type are their numbers as text, empty if unknown."""
+
+    vehicle: int
+    camera: int
+    colour: str
+    type: str
 
 
 class Relevance(NamedTuple):
@@ -61,30 +70,23 @@ class VeRi776:
         labels = self._labels("train_label.xml") | self._labels("test_label.xml")
         colours, types = self._names("list_color.txt", COLOURS), self._names("list_type.txt", TYPES)
         tracks = self._tracks()
-        records = []
+        records: list[tuple[Any, ...]] = []
         for part, split in _SPLITS.items():
             folder = f"image_{part}"
             masks = files_in(Path(self.root) / "masks" / folder)
-            for image in self._listed(part):
+            for image in filter(None, read_lines(Path(self.root) / f"name_{part}.txt", self.name)):
                 vehicle, camera, time = self._parse_name(image)
-                item = labels.get(image, {})
-                mask = image.rpartition(".")[0] + ".png"
-                records.append(
-                    {
-                        "path": f"{folder}/{image}",
-                        "split": split,
-                        "vehicle_id": int(item.get("vehicleID", vehicle)),
-                        "camera_id": int(item.get("cameraID", f"c{camera}").lstrip("c")),
-                        "timestamp": float(time),
-                        "track_id": -1 if split == "train" else tracks.get(image, -1),
-                        "colour": colours.get(item.get("colorID", ""), ""),
-                        "type": types.get(item.get("typeID", ""), ""),
-                        "mask": f"masks/{folder}/{mask}" if mask in masks else "",
-                    }
-                )
-        table = pd.DataFrame.from_records(records)
-        check_files(Path(self.root), table["path"].tolist(), self.name)
-        return make_table(self.root, self.name, {name: table[name].to_numpy() for name in table.columns})
+                label = labels.get(image, _Label(vehicle, camera, "", ""))
+                track = -1 if split == "train" else tracks.get(image, -1)
+                mask = f"{image.rpartition('.')[0]}.png"
+                mask = f"masks/{folder}/{mask}" if mask in masks else ""
+                colour, kind = colours.get(label.colour, ""), types.get(label.type, "")
+                path = f"{folder}/{image}"
+                records.append((path, split, label.vehicle, label.camera, time, track, colour, kind, mask))
+        names = ("path", "split", "vehicle_id", "camera_id", "timestamp", "track_id", "colour", "type", "mask")
+        columns = {name: [record[place] for record in records] for place, name in enumerate(names)}
+        check_files(Path(self.root), columns["path"], self.name)
+        return make_table(self.root, self.name, columns)
 
     def camera_distances(self) -> NDArray[np.float64] | None:
         """Road distances between the cameras in metres, `(cameras, cameras)`; row and column 0 are camera 1.
@@ -144,29 +146,37 @@ class VeRi776:
             raise DataError(f"Data set {self.name!r}: {file} names {unknown[0]!r}, which is not in the gallery.")
         return [np.array([rows[entry] for entry in line], dtype=np.int64) for line in lines]
 
-    def _listed(self, part: str) -> Sequence[str]:
-        return [line for line in read_lines(Path(self.root) / f"name_{part}.txt", self.name) if line]
-
-    def _parse_name(self, image: str) -> tuple[str, str, str]:
+    def _parse_name(self, image: str) -> tuple[int, int, float]:
+        """Vehicle, camera, time."""
         match = _NAME.match(image)
         if match is None:
             raise DataError(
                 f"Data set {self.name!r}: the image name {image!r} is not <vehicle>_c<camera>_<time>_<number>.jpg."
             )
-        return match[1], match[2], match[3]
+        return int(match[1]), int(match[2]), float(match[3])
 
-    def _labels(self, file_name: str) -> dict[str, dict[str, str]]:
-        """Image name → its attributes; nothing if this copy of the data set lacks the file."""
+    def _labels(self, file_name: str) -> dict[str, _Label]:
+        """Image name → label; nothing if this copy of the data set lacks the file."""
         file = Path(self.root) / file_name
         if not file.is_file():
             return {}
         try:
             # The files declare gb2312, which Python's XML parser refuses: decode first, drop the declaration.
             text = _DECLARATION.sub("", file.read_bytes().decode("gb18030").lstrip("\ufeff"), count=1)
-            return {item.attrib["imageName"]: item.attrib for item in ElementTree.fromstring(text).iter("Item")}
-        except (UnicodeDecodeError, ElementTree.ParseError, KeyError) as error:
+            items = [item.attrib for item in ElementTree.fromstring(text).iter("Item")]
+            return {
+                item["imageName"]: _Label(
+                    int(item["vehicleID"]),
+                    int(item["cameraID"].removeprefix("c")),
+                    item.get("colorID", ""),
+                    item.get("typeID", ""),
+                )
+                for item in items
+            }
+        except (ElementTree.ParseError, KeyError, ValueError) as error:
+            reason = f"attribute {error} is missing" if isinstance(error, KeyError) else error
             raise DataError(
-                f"Data set {self.name!r}: {file} is no label file of VeRi-776 ({error}); copy it from the archive."
+                f"Data set {self.name!r}: {file} is no label file of VeRi-776 ({reason}); copy it from the archive."
             ) from error
 
     def _names(self, file_name: str, default: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,231 @@
+"""k-reciprocal re-ranking (Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017).
+
+The common code holds several N × N matrices for N queries and gallery entries together. Here every neighbourhood is
+a sparse row, and distances are made block by block.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from src.retrieval.distances import Distance, FeatureDistance, Features, Metric, Rows, feature_tensor
+from src.retrieval.evaluation import block_rows
+from src.retrieval.ranking import nearest
+from src.retrieval.relevance import Integers
+from src.retrieval.sparse import SparseRows
+from src.retrieval.threads import for_each_row, map_rows
+
+_CHUNK = 64  # images whose neighbourhoods are encoded together
+_ENTRY_BYTES = 12  # an index and a weight
+
+
+class SelfDistance(Distance, Protocol):
+    """Distance of a set to itself, symmetric, that also measures single pairs."""
+
+    def pairs(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """Distances of as many rows to as many others, float32 `(p,)`."""
+        ...
+
+
+def k_reciprocal(
+    query: Features,
+    gallery: Features,
+    *,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
+    metric: Metric = "euclidean",
+    max_memory_gb: float = 8,
+) -> "KReciprocalDistance":
+    """Re-ranked distance between two sets of embeddings, for `evaluate_distance`; see `KReciprocalDistance`."""
+    both = torch.cat([feature_tensor("query", query), feature_tensor("gallery", gallery)])
+    return KReciprocalDistance(
+        FeatureDistance(both, both, metric),
+        len(query),
+        k1=k1,
+        k2=k2,
+        lambda_value=lambda_value,
+        max_memory_gb=max_memory_gb,
+    )
+
+
+class KReciprocalDistance:
+    """`(1 − λ) · Jaccard + λ · original`, from the queries to the gallery (Eq. 12).
+
+    The original distance is squared and divided by the row's largest, as in the authors' code; its neighbourhoods
+    hold the `k1` nearest, are expanded by those of `k1 / 2` (rounded half to even) and averaged over the `k2` nearest.
+
+    Args:
+        everything: Distance of queries and gallery together, `(N, N)`, queries first.
+        n_queries: How many of the N are queries.
+        k1: Size of the neighbourhoods.
+        k2: How many neighbours' encodings are averaged; 1 leaves them as they are.
+        lambda_value: Weight λ of the original distance.
+        block_mb: Memory for one block of distances, in MiB.
+        max_memory_gb: What the neighbourhoods may take, estimated before the work starts.
+
+    Raises:
+        ValueError: If a parameter is out of range or the sizes do not fit.
+        MemoryError: If the estimate exceeds `max_memory_gb`.
+    """
+
+    def __init__(
+        self,
+        everything: SelfDistance,
+        n_queries: int,
+        *,
+        k1: int = 20,
+        k2: int = 6,
+        lambda_value: float = 0.3,
+        block_mb: float = 128,
+        max_memory_gb: float = 8,
+    ) -> None:
+        count, columns = everything.shape
+        if count != columns or not 0 <= n_queries <= count:
+            raise ValueError(
+                f"everything is {count} × {columns} with {n_queries} queries, expected all N images against all N."
+            )
+        if not 1 <= k2 <= k1 + 1:
+            raise ValueError(f"k1 is {k1} and k2 is {k2}, expected 1 ≤ k2 ≤ k1 + 1.")
+        if not 0 <= lambda_value <= 1:
+            raise ValueError(f"lambda_value is {lambda_value}, expected a weight between 0 and 1.")
+        estimate = memory_estimate(count, k1, k2) / 1e9
+        if estimate > max_memory_gb:
+            raise MemoryError(
+                f"Re-ranking {count} images with k1={k1} and k2={k2} takes about {estimate:.1f} GB and max_memory_gb "
+                f"is {max_memory_gb}: lower k1 or k2, or raise the limit."
+            )
+        self._everything = everything
+        self._n_queries = n_queries
+        self._lambda = lambda_value
+        lists, self._farthest = _neighbours(everything, min(k1 + 1, count), block_mb)
+        encoding = _encode(everything, lists, self._farthest, int(np.around(k1 / 2)) + 1)
+        if k2 > 1:
+            encoding = _average(encoding, lists[:, :k2])
+        self._encoding = encoding
+        self._gallery = encoding.rows_from(n_queries).transposed(count)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of queries, number of gallery entries."""
+        return self._n_queries, self._everything.shape[0] - self._n_queries
+
+    @property
+    def device(self) -> torch.device:
+        """Where the blocks lie."""
+        return self._everything.device
+
+    def block(self, queries: Rows, gallery: Rows) -> Tensor:
+        """Re-ranked distances of some queries to some gallery entries, float32 `(q, g)`."""
+        block = self._everything.block(queries, _shifted(gallery, self._n_queries)).cpu()
+        rows, values = np.arange(self._n_queries)[_numpy_index(queries)], block.numpy()
+        columns = _numpy_index(gallery)
+
+        def blend(row: int) -> None:
+            original = values[row]
+            original *= original
+            original *= self._lambda / self._farthest[rows[row]]
+            shared = self._shared(rows[row])[columns]
+            original += (1 - self._lambda) * (1 - shared / (2 - shared))
+
+        for_each_row(blend, len(rows))
+        return block.to(self.device)
+
+    def _shared(self, query: int) -> NDArray[np.float32]:
+        """Sum of the smaller of two encodings' weights, the query's and each gallery entry's, `(G,)`."""
+        members, weights = self._encoding.row(query)
+        rows, position = self._gallery.positions(members)
+        smaller = np.minimum(weights[rows], self._gallery.values[position])
+        return np.bincount(self._gallery.columns[position], smaller, self.shape[1]).astype(np.float32)
+
+
+def memory_estimate(count: int, k1: int, k2: int) -> int:
+    """Bytes that the neighbourhoods of `count` images take.
+
+    An expanded neighbourhood holds about 2 · k1 images, the average of k2 of them at most k2 times as many, and the
+    transposed copy as much again.
+    """
+    return count * (k1 + 1) * 8 + 2 * count * min(2 * (k1 + 1) * k2, count) * _ENTRY_BYTES
+
+
+def _neighbours(distance: Distance, k: int, block_mb: float) -> tuple[Integers, NDArray[np.float64]]:
+    """The `k` nearest of every image, nearest first, and its largest squared distance."""
+    count = distance.shape[0]
+    lists, farthest = np.empty((count, k), dtype=np.int64), np.empty(count)
+    rows = block_rows(count, block_mb)
+    for start in range(0, count, rows):
+        own = slice(start, min(start + rows, count))
+        block = distance.block(own, slice(0, count))
+        lists[own] = nearest(block, k)[0].cpu().numpy()
+        farthest[own] = block.amax(dim=1).double().square().cpu().numpy()
+        del block  # before the next one is made
+    return lists, np.maximum(farthest, np.finfo(np.float32).tiny)
+
+
+def _encode(distance: SelfDistance, lists: Integers, farthest: NDArray[np.float64], half: int) -> SparseRows:
+    """Weights of every image's expanded k-reciprocal neighbourhood (Eqs. 3 to 5 and 7), summing to one."""
+    reciprocal, half_lists = _reciprocal(lists), lists[:, :half]
+    half_reciprocal = _reciprocal(half_lists)
+    count = len(lists)
+
+    def expand(start: int) -> Integers:
+        """The members of a chunk of neighbourhoods as row · N + column, row counted from `start`, in order."""
+        rows, place = np.nonzero(reciprocal[start : start + _CHUNK])
+        members = lists[start + rows, place]
+        first = np.sort(rows * count + members)
+        others, mutual = half_lists[members], half_reciprocal[members]
+        keys = rows[:, None] * count + others
+        known = first[np.searchsorted(first, keys).clip(max=len(first) - 1)] == keys if len(first) else mutual
+        accepted = 3 * (known & mutual).sum(axis=1) > 2 * mutual.sum(axis=1)
+        return np.unique(np.concatenate([first, keys[mutual & accepted[:, None]]]))
+
+    starts = range(0, count, _CHUNK)
+    keys = np.concatenate(
+        [
+            start * count + chunk
+            for start, chunk in zip(starts, map_rows(lambda i: expand(starts[i]), len(starts)), strict=True)
+        ]
+    )
+    rows, members = keys // count, keys % count
+    pair = (torch.from_numpy(side).to(distance.device) for side in (rows, members))
+    distances = distance.pairs(*pair).double().cpu().numpy()
+    weights = np.exp(-np.square(distances) / farthest[rows])
+    weights /= np.bincount(rows, weights, count)[rows]
+    return SparseRows.from_pairs(count, rows, members, weights)
+
+
+def _reciprocal(lists: Integers) -> NDArray[np.bool_]:
+    """Which of an image's neighbours have the image among theirs, `(N, k)`."""
+    mutual = np.empty(lists.shape, dtype=bool)
+    for start in range(0, len(lists), _CHUNK):
+        own = slice(start, start + _CHUNK)
+        images = np.arange(len(lists))[own, None, None]
+        mutual[own] = (lists[lists[own]] == images).any(axis=2)
+    return mutual
+
+
+def _average(encoding: SparseRows, lists: Integers) -> SparseRows:
+    """Mean of the encodings of each image's listed neighbours (Eq. 11)."""
+    count = len(lists)
+    starts = range(0, count, _CHUNK)
+
+    def average(chunk: int) -> SparseRows:
+        listed = lists[starts[chunk] : starts[chunk] + _CHUNK]
+        neighbour, position = encoding.positions(listed.ravel())
+        keys = neighbour // lists.shape[1] * count + encoding.columns[position]
+        unique, place = np.unique(keys, return_inverse=True)
+        means = np.bincount(place, encoding.values[position]) / lists.shape[1]
+        return SparseRows.from_pairs(len(listed), unique // count, unique % count, means)
+
+    return SparseRows.stacked(map_rows(average, len(starts)))
+
+
+def _numpy_index(rows: Rows) -> slice | Integers:
+    return rows if isinstance(rows, slice) else rows.cpu().numpy()
+
+
+def _shifted(rows: Rows, by: int) -> Rows:
+    return slice(rows.start + by, rows.stop + by) if isinstance(rows, slice) else rows + by

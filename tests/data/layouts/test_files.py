@@ -1,0 +1,33 @@
+import pytest
+
+from src.data.layouts.files import check_files, files_in, read_lines, require_folder
+from src.data.table import DataError
+
+
+def test_read_lines_takes_any_line_end_and_keeps_empty_lines(tmp_path):
+    file = tmp_path / "list.txt"
+    file.write_bytes("\ufeffa b \r\n\r\nc\n".encode())
+    assert read_lines(file, "set") == ["a b", "", "c"]
+
+
+def test_a_list_that_is_missing_or_no_text_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"'set': the list .*none\.txt is missing"):
+        read_lines(tmp_path / "none.txt", "set")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"binary\.txt is no UTF-8 text"):
+        read_lines(tmp_path / "binary.txt", "set")
+
+
+def test_missing_files_are_counted_and_the_first_three_named(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0.jpg").touch()
+    check_files(tmp_path, ["a/0.jpg"], "set")
+    listed = ["a/0.jpg", "a/1.jpg", "b/0.jpg", "a/0.jpg/x.jpg", "c.jpg"]
+    with pytest.raises(DataError, match=r"4 of 5 listed files .*\(a/1\.jpg, b/0\.jpg, a/0\.jpg/x\.jpg, …\)"):
+        check_files(tmp_path, listed, "set")
+
+
+def test_a_missing_folder_is_empty_or_refused(tmp_path):
+    assert files_in(tmp_path / "none") == frozenset()
+    with pytest.raises(DataError, match=r"none is no folder, expected pictures; .*data\.root="):
+        require_folder(tmp_path / "none", "set", "pictures")

@@ -1,0 +1,108 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data.protocols import TASKS, build_tasks
+from src.data.table import DataError, make_table
+
+
+def random_table(seed: int, **columns) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    n = 60
+    values = {
+        "path": [f"{number}.jpg" for number in range(n)],
+        "split": rng.choice(["train", "query", "gallery", "test"], n),
+        "vehicle_id": rng.integers(0, 9, n),
+        "domain": rng.choice(["day", "night"], n),
+        "camera_id": rng.integers(1, 5, n),
+        "track_id": rng.integers(0, 20, n),
+    }
+    return make_table("root", "set", values | columns)
+
+
+@pytest.mark.parametrize("name", ["day_to_night", "night_to_day", "day_to_day", "night_to_night"])
+def test_across_domains(name):
+    table = random_table(1, camera_id=-1)
+    (task,) = build_tasks(table, [name])
+    query_domain, gallery_domain = name.split("_to_")
+    query, gallery = [], []
+    for row, record in table.iterrows():
+        if record["split"] in ("query", "test") and record["domain"] == query_domain:
+            query.append(row)
+        if record["split"] in ("gallery", "test") and record["domain"] == gallery_domain:
+            gallery.append(row)
+    (trial,) = task.trials
+    assert trial.query.tolist() == query
+    assert trial.gallery.tolist() == gallery
+    assert trial.query.dtype == trial.gallery.dtype == np.int64
+    assert task.protocol.ignore == ("same_image" if query_domain == gallery_domain else "none")
+    assert task.protocol.direction == f"{query_domain} query → {gallery_domain} gallery"
+    assert task.name == task.protocol.name == name
+
+
+@pytest.mark.parametrize(("camera", "ignore"), [(np.arange(60), "same_camera"), (-1, "same_image")])
+def test_image_to_image(camera, ignore):
+    table = random_table(2, camera_id=camera)
+    (task,) = build_tasks(table, ["image_to_image"], ap="trapezoid")
+    assert task.trials[0].query.tolist() == [r for r in table.index if table["split"][r] in ("query", "test")]
+    assert task.trials[0].gallery.tolist() == [r for r in table.index if table["split"][r] in ("gallery", "test")]
+    assert task.protocol.ignore == ignore
+    assert task.protocol.ap == "trapezoid"
+    assert json.loads(json.dumps(task.protocol.as_dict())) == {
+        "name": "image_to_image",
+        "direction": "image query → image gallery",
+        "ignore": ignore,
+        "gallery_unit": "image",
+        "ap": "trapezoid",
+    }
+
+
+def test_image_to_track():
+    table = random_table(3)
+    (task,) = build_tasks(table, ["image_to_track"])
+    (same,) = build_tasks(table, ["image_to_image"])
+    assert task.trials[0].gallery.tolist() == same.trials[0].gallery.tolist()
+    rules = task.protocol.as_dict()
+    assert (rules["gallery_unit"], rules["track_distance"], rules["ignore"]) == ("track", "min", "same_camera")
+
+
+def test_training_images_need_neither_camera_nor_track():
+    table = random_table(4)
+    table.loc[table["split"] == "train", ["camera_id", "track_id"]] = -1
+    assert [task.protocol.ignore for task in build_tasks(table, ["image_to_image", "image_to_track"])] == [
+        "same_camera",
+        "same_camera",
+    ]
+
+
+def test_tasks_come_in_the_order_asked_for():
+    assert [task.name for task in build_tasks(random_table(5), list(TASKS)[::-1])] == list(TASKS)[::-1]
+    assert build_tasks(random_table(5), []) == []
+
+
+def test_what_cannot_be_evaluated_is_explained():
+    table = random_table(6)
+    with pytest.raises(DataError, match=r"data\.tasks names 'day_to_dawn', expected some of day_to_night"):
+        build_tasks(table, ["day_to_dawn"])
+    with pytest.raises(DataError, match=r"data\.ap is 'top', expected one of standard, trapezoid"):
+        build_tasks(table, [], ap="top")
+    with pytest.raises(DataError, match=r"'day_to_night' needs a domain .* data set 'set' has none"):
+        build_tasks(random_table(6, domain=""), ["day_to_night"])
+    with pytest.raises(DataError, match="'night_to_day' has no query images"):
+        build_tasks(random_table(6, domain="day"), ["night_to_day"])
+    with pytest.raises(DataError, match="'image_to_image' has no gallery images"):
+        build_tasks(random_table(6, split="query"), ["image_to_image"])
+    with pytest.raises(DataError, match=r"'image_to_image': \d+ of \d+ queries .* unknown vehicle"):
+        build_tasks(random_table(6, vehicle_id=-1), ["image_to_image"])
+    tests = int((table["split"] != "train").sum())
+    first = table.index[table["split"] == "query"][0]
+    with pytest.raises(
+        DataError, match=rf"1 of {tests} test images of data set 'set' have no camera; give all of them"
+    ):
+        build_tasks(random_table(6, camera_id=[-1 if row == first else 1 for row in table.index]), ["image_to_image"])
+    with pytest.raises(DataError, match=rf"'image_to_track' needs a camera_id .* {tests} of {tests}"):
+        build_tasks(random_table(6, camera_id=-1), ["image_to_track"])
+    with pytest.raises(DataError, match="'image_to_track' needs a track_id"):
+        build_tasks(random_table(6, track_id=-1), ["image_to_track"])

@@ -1,0 +1,69 @@
+import io
+
+import cv2
+import numpy as np
+import pandas as pd
+from matplotlib import colors
+from rich.console import Console
+
+from src.figures import draw_curves, print_metrics
+from src.figures.rank_lists import RankList, draw_rank_lists
+from src.figures.style import GREEN, GREY, VERMILION
+
+
+def pixels(path, colour):
+    """How many pixels of a picture have a colour."""
+    wanted = np.round(np.array(colors.to_rgb(colour)) * 255).astype(int)[::-1]
+    return int((np.abs(cv2.imread(str(path)).astype(int) - wanted) <= 2).all(axis=2).sum())
+
+
+def test_rank_lists_frame_right_and_wrong_results(tmp_path):
+    def draw(name, right):
+        right = np.array(right)
+        entry = RankList(0, np.arange(1, 1 + len(right)), right, np.linspace(0.1, 0.9, len(right)), 0.5)
+        draw_rank_lists([entry], lambda row: np.full((20, 30, 3), 10 * row, np.uint8), str, tmp_path / name, "title")
+        return [pixels(tmp_path / name, colour) for colour in (GREY, GREEN, VERMILION)]
+
+    grey, green, vermilion = draw("mixed.png", [True, False, False])
+    assert grey > 0
+    assert green > 0
+    assert 1.5 * green < vermilion < 2.5 * green
+    assert draw("wrong.png", [False, False, False])[1] == 0
+    assert draw("right.png", [True, True, True])[2] == 0
+
+
+def test_curves_are_drawn_from_the_csv_logger_s_file(tmp_path):
+    log = {
+        "epoch": [0, 0, 1, 1],
+        "train/cross_entropy": [4.0, None, 3.0, None],
+        "train/loss": [5.0, None, 4.0, None],
+        "val/day_to_night/mAP": [None, 0.2, None, 0.4],
+        "val/mAP": [None, 0.2, None, 0.4],
+    }
+    pd.DataFrame(log).to_csv(tmp_path / "metrics.csv", index=False)
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "plain.png")
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "compared.png", {"day_to_night": 0.3})
+    plain, compared = (cv2.imread(str(tmp_path / name)) for name in ("plain.png", "compared.png"))
+    assert plain.std() > 0
+    assert plain.shape != compared.shape or (plain != compared).any()
+
+
+def test_the_table_shows_every_task_with_its_protocol():
+    task = {
+        "mAP": 0.4567,
+        "mINP": 0.1,
+        "rank": {"1": 0.5, "5": 0.6, "10": 0.7, "20": 0.8},
+        "queries": 7,
+        "gallery": 9,
+        "skipped": 2,
+        "trials": {"n": 1},
+        "protocol": {"direction": "day query → night gallery", "ignore": "same_camera", "ap": "trapezoid"},
+    }
+    metrics = {"data": {"name": "cars"}, "checkpoint": "main/last.ckpt", "tasks": {"day_to_night": task}}
+    for untrained in ({}, {"untrained": {"day_to_night": {**task, "mAP": 0.1234}}}):
+        out = io.StringIO()
+        print_metrics({**metrics, **untrained}, Console(file=out))
+        shown = out.getvalue()
+        for part in ("cars", "day_to_night", "0.457", "day query → night gallery", "same camera", "trapezoid AP"):
+            assert part in shown
+        assert ("0.123" in shown) == bool(untrained)

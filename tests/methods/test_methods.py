@@ -1,0 +1,87 @@
+"""The losses of each method, put together by hand from its network's outputs."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from src.losses import batch_hard_triplet, cross_domain_triplet, gate_loss
+from src.methods.bot import BoT
+from src.methods.dndm import DNDM, DNDMReleased
+from src.methods.pretrained import PretrainedFeatures
+from src.networks import Backbone
+
+
+@pytest.fixture
+def batch():
+    """Four identities, day and night, in no order."""
+    order = torch.randperm(8)
+    return {
+        "image": torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8),
+        "label": torch.arange(4).repeat_interleave(2)[order],
+        "domain": torch.tensor([0, 1]).repeat(4)[order],
+        "glare": (torch.rand(8, 1, 64, 64) > 0.95).to(torch.uint8),
+    }
+
+
+def backbone():
+    return Backbone("resnet18")
+
+
+def test_bot(batch):
+    method = BoT(backbone(), num_classes=4, smoothing=0.1, margin=0.3)
+    pooled = method.backbone(batch["image"]).mean(dim=(2, 3))
+    normalised = F.batch_norm(pooled, None, None, method.neck.bn.weight, training=True)
+    logits = normalised @ method.neck.classifier.weight.T
+    losses = method.losses(batch)
+    torch.testing.assert_close(losses["cross_entropy"], F.cross_entropy(logits, batch["label"], label_smoothing=0.1))
+    torch.testing.assert_close(losses["triplet"], batch_hard_triplet(pooled, batch["label"], 0.3))
+    method.eval()
+    after = method.neck.bn(method.backbone(batch["image"]).mean(dim=(2, 3)))
+    torch.testing.assert_close(method(batch), F.normalize(after))
+
+
+def test_dndm(batch):
+    method = DNDM(backbone(), num_classes=4, margin=0.2)
+    out = method.network(batch["image"], batch["domain"], batch["label"], batch["glare"])
+    losses = method.losses(batch)
+    torch.testing.assert_close(losses["cross_entropy"], F.cross_entropy(out.logits, batch["label"]))
+    expected = cross_domain_triplet(out.pooled, batch["label"], batch["domain"], 0.2)
+    torch.testing.assert_close(losses["triplet"], expected)
+    assert method.head == [method.network.classifier]
+
+
+def test_dndm_released(batch):
+    method = DNDMReleased(backbone(), num_classes=4)
+    out = method.network(batch["image"], batch["domain"], batch["label"], batch["glare"])
+    losses = method.losses(batch)
+    torch.testing.assert_close(losses["cross_entropy"], F.cross_entropy(out.logits, batch["label"]))
+    torch.testing.assert_close(losses["triplet"], batch_hard_triplet(out.pooled, batch["label"], 0.3))
+    torch.testing.assert_close(losses["gate"], gate_loss(out.gate, batch["domain"]))
+    method.eval()
+    embedded = method.network(batch["image"], batch["domain"], glare=batch["glare"])
+    torch.testing.assert_close(method(batch), F.normalize(embedded.pooled))
+    method.embedding = "after_neck"
+    torch.testing.assert_close(method(batch), F.normalize(embedded.embedded))
+
+
+def test_pretrained_features_are_the_averaged_last_map(batch):
+    method = PretrainedFeatures(backbone()).eval()
+    expected = F.normalize(method.backbone(batch["image"]).mean(dim=(2, 3)))
+    torch.testing.assert_close(method(batch), expected)
+
+
+@pytest.mark.parametrize("make", [BoT, DNDM, DNDMReleased])
+def test_training_reaches_every_parameter(batch, make):
+    method = make(backbone(), num_classes=4)
+    sum(method.losses(batch).values()).backward()
+    untouched = {name for name, p in method.named_parameters() if p.requires_grad and p.grad is None}
+    assert untouched == set()
+
+
+@pytest.mark.parametrize("make", [BoT, DNDM, DNDMReleased])
+def test_the_position_in_the_batch_means_nothing(batch, make):
+    method = make(backbone(), num_classes=4).double()
+    order = torch.randperm(8)
+    shuffled = {name: value[order] for name, value in batch.items()}
+    for name, loss in method.losses(batch).items():
+        torch.testing.assert_close(method.losses(shuffled)[name], loss)

@@ -1,0 +1,177 @@
+"""Whole runs on the small rendered sets: train, test, evaluate again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from src import evaluation, stages
+from src.checkpoint import load_checkpoint, restore_method
+from src.config import ConfigError
+from src.results import file_sha, read_embeddings
+
+SMALL = ("backbone=efficientnet_lite0", "transforms.size=64", "debug=one_batch", "workers=0", "trainer=cpu")
+RUNS = [
+    ("method=dndm", "data=quickstart"),
+    ("method=dndm_released", "data=quickstart", "backbone=resnet50", "backbone.name=resnet18", "backbone.weights=null"),
+    ("method=bot", "data=quickstart_veri"),
+]
+
+
+@pytest.mark.parametrize("choices", RUNS, ids=lambda choices: "_".join(choices).replace("=", "_"))
+def test_train_then_evaluate_gives_the_same_numbers(composed, tmp_path, choices):
+    cfg = composed(*SMALL, *choices)
+    stages.run(cfg)
+    run = tmp_path / "run"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["schema"] == 1
+    assert list(metrics["tasks"]) == list(cfg.data.tasks)
+    assert metrics["checkpoint_sha"] == file_sha(run / "stages/main/last.ckpt")
+    assert metrics["config"]["method"] == cfg.method
+    for name, task in metrics["tasks"].items():
+        assert 0 < task["mAP"] < 1
+        assert task["rank"]["1"] <= task["rank"]["5"] <= task["rank"]["20"] <= 1
+        assert task["protocol"]["name"] == name
+
+    # The embeddings folder holds what the numbers were computed from.
+    embeddings = read_embeddings(run / "embeddings")
+    assert len(embeddings.table) == len(embeddings.features) > 0
+    torch.testing.assert_close(embeddings.features.norm(dim=1), torch.ones(len(embeddings.features)))
+
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    again = evaluation.run(
+        composed(
+            f"checkpoint={run}/stages/main/last.ckpt", "workers=0", f"paths.run_dir={tmp_path}/again", config="evaluate"
+        )
+    )
+    assert again["tasks"] == metrics["tasks"]
+    assert again["data"] == metrics["data"]
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_a_run_folder_is_tidy_and_its_names_can_be_typed(composed, tmp_path):
+    stages.run(composed(*SMALL, "method=bot", "data=quickstart", "compare_untrained=true"))
+    run = tmp_path / "run"
+    names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
+    assert names == [
+        "embeddings/features.safetensors",
+        "embeddings/meta.json",
+        "embeddings/table.csv",
+        "figures/curves.png",
+        "figures/rank_list_day_to_night.png",
+        "figures/rank_list_night_to_day.png",
+        "metrics.json",
+        "stages/main/best.ckpt",
+        "stages/main/last.ckpt",
+        "stages/main/metrics.csv",
+    ]
+    assert not any(set(name) & set("=, ") for name in names)
+    log = pd.read_csv(run / "stages/main/metrics.csv")
+    assert {"train/cross_entropy", "train/triplet", "val/mAP", "val/day_to_night/mAP"} <= set(log)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["untrained"].keys() == metrics["tasks"].keys()
+
+    # Nothing in the checkpoint needs code to be run.
+    checkpoint = torch.load(run / "stages/main/last.ckpt", weights_only=True)
+    assert checkpoint["reid"]["labels"][0] == ["quickstart", 1]
+    assert len(checkpoint["reid"]["labels"]) == 110
+
+    with pytest.raises(ConfigError, match="already holds the results"):
+        stages.run(composed(*SMALL, "method=bot", "data=quickstart"))
+
+
+def test_two_stages_hand_on_everything_but_the_classifier(composed, tmp_path):
+    cfg = composed(*SMALL, "method=bot", "data=quickstart", "+stages.second=${stages.main}")
+    cfg.stages.second = {**cfg.stages.main, "optim": composed("optim=bot", "optim.optimizer.lr=0").optim}
+    stages.run(cfg)
+    first, second = (
+        load_checkpoint(tmp_path / f"run/stages/{name}/last.ckpt")["state_dict"] for name in ("main", "second")
+    )
+    weights = [name for name in first if name.endswith("weight")]
+    changed = {name for name in weights if not torch.equal(first[name], second[name])}
+    assert changed == {"neck.classifier.weight"}
+
+
+def test_wandb_works_without_an_account(composed, tmp_path):
+    stages.run(composed(*SMALL, "method=bot", "data=quickstart", "logger=wandb"))
+    (written,) = (tmp_path / "run/stages/main/wandb").glob("offline-run-*/run-*.wandb")
+    assert written.stat().st_size > 0
+
+
+def test_a_checkpoint_of_somebody_else_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="No checkpoint at"):
+        load_checkpoint(tmp_path / "none.ckpt")
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    with pytest.raises(ConfigError, match="cannot be read as a checkpoint"):
+        load_checkpoint(tmp_path / "text.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(ConfigError, match="no checkpoint of this project"):
+        load_checkpoint(tmp_path / "foreign.ckpt")
+    evil = {"config": {"method": {"_target_": "os.system"}, "backbone": {"_target_": "os.system"}}, "labels": []}
+    torch.save({"state_dict": {}, "reid": evil}, tmp_path / "evil.ckpt")
+    with pytest.raises(ConfigError, match=r"os\.system"):
+        restore_method(tmp_path / "evil.ckpt")
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).resolve().parent.parent
+    run = [sys.executable, "-m", *arguments]
+    return subprocess.run(
+        run,
+        check=False,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={"PATH": "", "HOME": str(cwd), "PYTHONPATH": str(root)},
+    )
+
+
+def test_help_lists_the_groups_without_loading_torch(tmp_path):
+    done = command("src.train", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for group in ("method: bot, dndm, dndm_released", "data: csv, dn_348", "trainer: auto, cpu, ddp, gpu"):
+        assert group in done.stdout
+    imported = subprocess.run(
+        [sys.executable, "-c", "import sys, src.train, src.evaluate; print('torch' in sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parent.parent,
+    )
+    assert imported.stdout.strip() == "False"
+
+
+def test_wrong_input_gives_one_sentence_and_keeps_the_traceback(tmp_path):
+    done = command("src.train", "method=bot", "data=veri776", "backbone=efficientnet_lite0", cwd=tmp_path)
+    assert done.returncode == 1
+    (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert "data/veri776" in sentence
+    assert "Traceback (most recent call last)" not in done.stderr
+    (trace,) = tmp_path.glob("outputs/*/*/error.txt")
+    assert "Traceback (most recent call last)" in trace.read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_does(quickstart, tmp_path):
+    done = command(
+        "src.train",
+        *(*SMALL[:-1], "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"),
+        *("method=dndm", "data=quickstart", f"data.root={quickstart}", f"hydra.run.dir={tmp_path}/two"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    one = command(
+        *("src.evaluate", f"checkpoint={tmp_path}/two/stages/main/last.ckpt", "trainer=cpu", "workers=0"),
+        f"hydra.run.dir={tmp_path}/one",
+        cwd=tmp_path,
+    )
+    assert one.returncode == 0, one.stderr
+    both, alone = (json.loads((tmp_path / name / "metrics.json").read_text())["tasks"] for name in ("two", "one"))
+    for task in both:
+        assert both[task]["mAP"] == pytest.approx(alone[task]["mAP"], abs=1e-6)
+        assert both[task]["rank"] == alone[task]["rank"]
+        assert both[task]["gallery"] == alone[task]["gallery"]
