@@ -25,6 +25,7 @@ def one_sentence_errors() -> Iterator[None]:
     logging.getLogger("faiss").setLevel(logging.WARNING)
     for harmless in (
         ".*LeafSpec",
+        ".*exists and is not empty",
         "The number of training batches",
         ".*does not have many workers",
     ):

@@ -34,6 +34,7 @@ def build_data(cfg: DictConfig, stage: DictConfig, needs: frozenset[str] = froze
         eval_batch_size=cfg.eval_batch_size,
         seed=cfg.seed,
         needs=needs,
+        repeat_batches=cfg.get("repeat_batches", False),
     )
 
 

@@ -1,6 +1,7 @@
 """The loop over a run's stages."""
 
 import logging
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class TrainConfig:
     compare_untrained: Any
     workers: Any
     eval_batch_size: Any
+    repeat_batches: Any
     method: Any
     backbone: Any
     data: Any
@@ -87,12 +89,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if method is None:
         raise ConfigError("stages is empty; a run needs at least one.")
     untrained = test_untrained(cfg, data) if cfg.compare_untrained else {}
-    if trainer.is_global_zero:
+    if trainer.is_global_zero and (folder / "metrics.csv").is_file():
         baseline = {task: measured["mAP"] for task, measured in untrained.items()}
         draw_curves(folder / "metrics.csv", run_dir / "figures" / "curves.png", baseline)
     checkpoint = folder / f"{cfg.test_checkpoint}.ckpt"
     method.load_state_dict(load_checkpoint(checkpoint)["state_dict"])
-    return test(cfg, method, data, trainer, checkpoint, steps=steps, untrained=untrained)
+    metrics = test(cfg, method, data, trainer, checkpoint, steps=steps, untrained=untrained)
+    if (wandb := sys.modules.get("wandb")) is not None and wandb.run is not None:
+        wandb.finish()  # else the next run of a sweep, in this same process, would go on with it
+    return metrics
 
 
 def train_stage(
@@ -130,6 +135,8 @@ def train_stage(
         logger=[logger(save_dir=str(folder)) for logger in instantiate(cfg.logger).values()],
         callbacks=[*instantiate(cfg.callbacks).values(), best, last],
     )
+    for logger in trainer.loggers:
+        logger.log_hyperparams(method.provenance["config"])
     trainer.fit(method, data)
     return method, data, trainer
 

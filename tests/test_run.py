@@ -66,6 +66,7 @@ def test_a_run_folder_is_tidy_and_its_names_can_be_typed(composed, tmp_path):
         "figures/rank_list_night_to_day.png",
         "metrics.json",
         "stages/main/best.ckpt",
+        "stages/main/hparams.yaml",
         "stages/main/last.ckpt",
         "stages/main/metrics.csv",
     ]
@@ -100,6 +101,7 @@ def test_wandb_works_without_an_account(composed, tmp_path):
     stages.run(composed(*SMALL, "method=bot", "data=quickstart", "logger=wandb"))
     (written,) = (tmp_path / "run/stages/main/wandb").glob("offline-run-*/run-*.wandb")
     assert written.stat().st_size > 0
+    assert sys.modules["wandb"].run is None  # finished, so that the next run of a sweep starts its own
 
 
 def test_a_checkpoint_of_somebody_else_is_refused(tmp_path):
@@ -175,3 +177,10 @@ def test_two_processes_measure_what_one_does(quickstart, tmp_path):
         assert both[task]["mAP"] == pytest.approx(alone[task]["mAP"], abs=1e-6)
         assert both[task]["rank"] == alone[task]["rank"]
         assert both[task]["gallery"] == alone[task]["gallery"]
+
+
+@pytest.mark.slow
+def test_overfitting_repeats_its_batches_until_the_loss_is_gone(composed, tmp_path):
+    stages.run(composed(*SMALL[:2], "debug=overfit", "workers=0", "trainer=cpu", "method=bot", "data=quickstart"))
+    losses = pd.read_csv(tmp_path / "run/stages/main/metrics.csv")["train/triplet"].dropna()
+    assert losses.iloc[-1] < 0.25 * losses.iloc[0]

@@ -35,6 +35,7 @@ class ReIDDataModule(LightningDataModule):
         eval_batch_size: Images in a batch of validation and test.
         seed: Seed of the run.
         needs: Columns of the table without which the method cannot train.
+        repeat_batches: Train on the batches of the first epoch again and again.
 
     Attributes:
         name: Name of the data set.
@@ -68,6 +69,7 @@ class ReIDDataModule(LightningDataModule):
         eval_batch_size: int = 64,
         seed: int = 0,
         needs: frozenset[str] = frozenset(),
+        repeat_batches: bool = False,
     ) -> None:
         super().__init__()
         self.layout = layout
@@ -80,6 +82,7 @@ class ReIDDataModule(LightningDataModule):
         self._workers = workers
         self._eval_batch_size = eval_batch_size
         self._needs = needs
+        self._repeat_batches = repeat_batches
 
     @property
     def num_classes(self) -> int:
@@ -144,6 +147,7 @@ class ReIDDataModule(LightningDataModule):
             )
         rank, world_size = self._processes()
         sampler = self._make_sampler(table=train, seed=self.seed, rank=rank, world_size=world_size)
+        sampler.repeat = self._repeat_batches
         dataset = ReIDDataset(
             self.table,
             self.transforms.training(),

@@ -45,6 +45,9 @@ class BatchSampler(Sampler[list[Draw]], ABC):
         rank: Number of this process.
         world_size: Number of processes.
 
+    Attributes:
+        repeat: Draw the batches of the first epoch in every epoch, to see whether a model can learn them by heart.
+
     Raises:
         DataError: If there is not one batch for each process.
     """
@@ -55,6 +58,7 @@ class BatchSampler(Sampler[list[Draw]], ABC):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self.repeat = False
         self._n_batches = n_batches
         if n_batches < world_size:
             raise DataError(
@@ -79,7 +83,7 @@ class BatchSampler(Sampler[list[Draw]], ABC):
         return self._n_batches // self.world_size
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        epoch = self.epoch
+        epoch = 0 if self.repeat else self.epoch
         stop = len(self) * self.world_size
         for number, rows in enumerate(self._batches(np.random.default_rng((self.seed, epoch)))):
             if number < stop and number % self.world_size == self.rank:

@@ -105,13 +105,14 @@ class ClassAwareness(nn.Module):
             scaled = scale[:, None] * w1
             matrix, vector = w2 @ scaled, w2 @ shift
         y = F.conv2d(x, matrix[:, :, None, None].to(x.dtype), vector.to(x.dtype))
+        bias = self.restore.get_parameter("bias")[:, None, None].to(y.dtype)
         if exchange is not None:
             with torch.autocast(x.device.type, enabled=False):
                 rows = exchange.weight.to(scaled.dtype)
                 rows, offset = rows @ scaled, rows @ shift
             logits = torch.einsum("bc,bchw->bhw", rows.to(x.dtype), x) + offset[:, None, None]
-            y = y * _exchanged(logits, exchange).to(y.dtype)
-        return y + self.restore.get_parameter("bias")[:, None, None].to(y.dtype)
+            return torch.addcmul(bias, y, _exchanged(logits, exchange).to(y.dtype))
+        return bias + y
 
     def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift that make P out of `W1 T`; in training, the running statistics are updated on the way."""

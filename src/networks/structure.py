@@ -1,6 +1,8 @@
 """DSE: dual-domain structure enhancement."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
@@ -9,9 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# Values worked on at a time. The dozen passes over a block's neighbours should find it in the cache (L2 of a core, of
-# a GPU); the blocks also bound the extra memory.
-BLOCK = {"cpu": 1 << 17, "cuda": 1 << 21}
+from src.networks import structure_blocks
 
 
 class StructureEnhancement(nn.Module):
@@ -20,8 +20,10 @@ class StructureEnhancement(nn.Module):
     With the neighbours d of an N × N window, zeros outside the map, `G_d(x) = max(0, T(x+d) − T(x))` and
     `S(x) = Σ_d G_d(x) T(x+d) / (1 + Σ_d G_d(x))`: `T ← T + β S`. DNDM (CVPR 2024), Eq. 7 to 9.
 
-    The N² neighbours are never held at once, neither forward nor for the gradient: besides its input and output it
-    needs memory for one block only. Computed in at least float32.
+    The N² neighbours are never held at once, neither forward nor for the gradient, which keeps the input only. Computed
+    in at least float32. On a GPU the formulas below are fused by `torch.compile` (where Triton is installed; the first
+    step takes some seconds longer, and `TORCH_COMPILE_DISABLE=1` switches that off); elsewhere the work is done in
+    blocks that fit the cache.
 
     Args:
         beta: Strength β.
@@ -41,137 +43,75 @@ class StructureEnhancement(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Enhances features `(B, C, h, w)`."""
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return enhance_by_formula(x, self.beta, self.window)  # a compiler fuses the loop itself
+            return enhance(x, self.beta, self.window)
         return _Enhance.apply(x, self.beta, self.window)
 
 
-def enhance_by_formula(x: Tensor, beta: float, window: int) -> Tensor:
-    """`StructureEnhancement` in plain differentiable operations: for compilers and export, and to compare with."""
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    r = window // 2
-    height, width = x.shape[2:]
-    padded = F.pad(wide, (r, r, r, r))
-    total, weighted = torch.zeros_like(wide), torch.zeros_like(wide)
-    for dy, dx in product(range(window), repeat=2):
-        neighbour = padded[:, :, dy : dy + height, dx : dx + width]
-        gradient = (neighbour - wide).relu()  # zero for the centre itself
-        total = total + gradient
-        weighted = weighted + gradient * neighbour
-    return (wide + beta * weighted / (1 + total)).to(x.dtype)
+def enhance(x: Tensor, beta: float, window: int) -> Tensor:
+    """`StructureEnhancement` in plain operations."""
+    t = x.to(torch.promote_types(x.dtype, torch.float32))
+    total, weighted = torch.zeros_like(t), torch.zeros_like(t)
+    for neighbour in _neighbours(t, window):
+        rise = (neighbour - t).relu()
+        total = total + rise
+        weighted = weighted + rise * neighbour
+    return (t + beta * weighted / (1 + total)).to(x.dtype)
+
+
+def gradient(x: Tensor, grad: Tensor, beta: float, window: int) -> Tensor:
+    """The gradient for `x`, given that for the enhanced features.
+
+    Take a position z and a neighbour y that rises above it, and let u(z) be ∂L/∂S(z) / (1 + ΣG(z)). Then
+    ∂S(z)/∂T(z) = −Σ_y (T(y) − S(z)) / (1 + ΣG(z)) and ∂S(z)/∂T(y) = (2 T(y) − T(z) − S(z)) / (1 + ΣG(z)). So a position
+    collects −u (ΣG + n (T − S)) from its own S, n being the number of its higher neighbours, and
+    2 T Σ_z u(z) − Σ_z u(z) (T(z) + S(z)) from the S of its lower neighbours z.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    t, g = x.to(wide), grad.to(wide)
+    total, squares, higher = torch.zeros_like(t), torch.zeros_like(t), torch.zeros_like(t)
+    for neighbour in _neighbours(t, window):
+        rise = (neighbour - t).relu()
+        total = total + rise
+        squares = squares + rise * rise
+        higher = higher + (rise > 0)
+    s = (squares + t * total) / (1 + total)  # as G · T(x+d) = G² + G · T(x)
+    u = beta * g / (1 + total)
+    sum_u, sum_v = torch.zeros_like(t), torch.zeros_like(t)
+    each = (_neighbours(values, window) for values in (t, u, u * (t + s)))
+    for neighbour, neighbour_u, neighbour_v in zip(*each, strict=True):
+        lower = neighbour < t
+        sum_u = sum_u + lower * neighbour_u
+        sum_v = sum_v + lower * neighbour_v
+    return (g - u * (total + higher * (t - s)) + 2 * t * sum_u - sum_v).to(x.dtype)
+
+
+def _neighbours(x: Tensor, window: int) -> list[Tensor]:
+    """The map shifted to every place of the window; the one in the centre changes no sum."""
+    r, (height, width) = window // 2, x.shape[2:]
+    padded = F.pad(x, (r, r, r, r))
+    return [padded[:, :, dy : dy + height, dx : dx + width] for dy, dx in product(range(window), repeat=2)]
 
 
 class _Enhance(torch.autograd.Function):
-    """The enhancement block by block, saving its input only."""
+    """Keeps its input only, and works out the rest again for the gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, beta: float, window: int) -> Tensor:
         ctx.save_for_backward(x)
         ctx.beta, ctx.window = beta, window
-        out = torch.empty_like(x)
-        for block in _blocks(x):
-            rows = _Rows(x[block].shape, window, x)
-            t = rows.lay(x[block])
-            centre = rows.centre(t)
-            total, squares = torch.zeros_like(centre), torch.zeros_like(centre)
-            for rise in rows.rises(t):
-                total.add_(rise)
-                squares.addcmul_(rise, rise)
-            s = squares.addcmul_(centre, total).div_(total.add_(1))  # G · T(x+d) = G² + G · T(x)
-            out[block] = rows.take(s.mul_(beta).add_(centre))
-        return out
+        forward, _ = _kernels(x.device.type)
+        return forward(x, beta, window)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        # A position z and a neighbour y that rises above it, with u(z) = ∂L/∂S(z) / (1 + ΣG(z)):
-        #   ∂S(z)/∂T(z) = −Σ_y (T(y) − S(z)) / (1 + ΣG(z))        ∂S(z)/∂T(y) = (2 T(y) − T(z) − S(z)) / (1 + ΣG(z))
-        # So a position collects −u (ΣG + n (T − S)) from its own S, n being the number of its higher neighbours, and
-        # 2 T Σ_z u(z) − Σ_z u(z) (T(z) + S(z)) from the S of its lower neighbours z.
         (x,) = ctx.saved_tensors
-        out = torch.empty_like(x)
-        for block in _blocks(x):
-            rows = _Rows(x[block].shape, ctx.window, x)
-            t = rows.lay(x[block])
-            g = rows.centre(rows.lay(grad[block]))
-            centre = rows.centre(t)
-            total, squares, higher = (torch.zeros_like(centre) for _ in range(3))
-            for rise in rows.rises(t):
-                total.add_(rise)
-                squares.addcmul_(rise, rise)
-                higher.add_(rise.sign_())
-            s = squares.addcmul_(centre, total) / (1 + total)
-            u = rows.blank()
-            rows.centre(u).copy_(g).mul_(ctx.beta).div_(1 + total)  # zero on the padding, which has no S
-            v = rows.blank()
-            torch.mul(rows.centre(u), s + centre, out=rows.centre(v))
-            sum_u, sum_v = rows.from_lower(t, u, v)
-            result = sum_u.mul_(centre).mul_(2).sub_(sum_v).add_(g)
-            result.sub_(higher.mul_(centre - s).add_(total).mul_(rows.centre(u)))
-            out[block] = rows.take(result)
-        return out, None, None
+        _, backward = _kernels(x.device.type)
+        return backward(x, grad, ctx.beta, ctx.window), None, None
 
 
-class _Rows:
-    """A block of maps as one line of memory in which every neighbour is a constant step away.
-
-    A row of w values is followed by r zeros, which pad it on the right and the next row on the left; likewise a map is
-    followed by r rows of zeros. So every operation runs over contiguous memory, and what it computes on the padding is
-    thrown away.
-    """
-
-    def __init__(self, shape: torch.Size, window: int, like: Tensor) -> None:
-        r = window // 2
-        self.shape = shape
-        self.padded = (*shape[:-2], shape[-2] + r, shape[-1] + r)
-        pitch = shape[-1] + r
-        self.margin = r * pitch + r
-        self.length = torch.Size(self.padded).numel()
-        self.steps = [dy * pitch + dx for dy, dx in product(range(-r, r + 1), repeat=2) if (dy, dx) != (0, 0)]
-        self.dtype = torch.promote_types(like.dtype, torch.float32)
-        self.device = like.device
-
-    def blank(self) -> Tensor:
-        """Zeros, with a margin that the first and the last positions' neighbours fall into."""
-        return torch.zeros(self.length + 2 * self.margin, dtype=self.dtype, device=self.device)
-
-    def lay(self, maps: Tensor) -> Tensor:
-        """Maps of any layout, laid out as a line."""
-        line = self.blank()
-        self.take(self.centre(line)).copy_(maps)
-        return line
-
-    def centre(self, line: Tensor, step: int = 0) -> Tensor:
-        """The positions themselves, or their neighbours at a step."""
-        return line[self.margin + step : self.margin + step + self.length]
-
-    def take(self, values: Tensor) -> Tensor:
-        """The maps in values `(length,)`, without the padding."""
-        return values.view(self.padded)[..., : self.shape[-2], : self.shape[-1]]
-
-    def rises(self, t: Tensor) -> Iterator[Tensor]:
-        """G of one neighbour after the other, each in the same memory."""
-        centre = self.centre(t)
-        g = torch.empty_like(centre)
-        for step in self.steps:
-            yield torch.sub(self.centre(t, step), centre, out=g).relu_()
-
-    def from_lower(self, t: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums of u and of v over the neighbours that lie lower."""
-        centre = self.centre(t)
-        sum_u, sum_v, lower = (torch.zeros_like(centre) for _ in range(3))
-        for step in self.steps:
-            torch.lt(self.centre(t, step), centre, out=lower)
-            sum_u.addcmul_(lower, self.centre(u, step))
-            sum_v.addcmul_(lower, self.centre(v, step))
-        return sum_u, sum_v
-
-
-def _blocks(x: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Slices of the batch and channel axes that hold about `BLOCK` values."""
-    size = BLOCK.get(x.device.type, BLOCK["cuda"])
-    maps = max(1, size // max(1, x.shape[2] * x.shape[3]))
-    channels = min(x.shape[1], maps)
-    samples = max(1, maps // channels)
-    for b in range(0, x.shape[0], samples):
-        for c in range(0, x.shape[1], channels):
-            yield slice(b, b + samples), slice(c, c + channels)
+@cache
+def _kernels(device: str) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    if device == "cuda" and find_spec("triton"):
+        return torch.compile(enhance, dynamic=True), torch.compile(gradient, dynamic=True)
+    return structure_blocks.enhance, structure_blocks.gradient

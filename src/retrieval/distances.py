@@ -1,6 +1,6 @@
 """Distances between a query set and a gallery, produced block by block."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol, TypeAlias, get_args
 
@@ -9,15 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.retrieval.threads import for_each_row
+from src.retrieval.threads import for_each
 
 Features: TypeAlias = Tensor | NDArray[np.floating]
 Metric = Literal["euclidean", "cosine"]
 Rows: TypeAlias = slice | Tensor
 """Rows of a set: a slice with start and stop, or a tensor of row numbers on the set's device."""
 
-_CHUNK = 4096  # gallery rows copied at a time, where they must be gathered or widened to float32
-_TORCH_GRAIN = 32768  # elements that torch leaves to one thread
+_CPU_COLUMNS = 1024  # columns of a block, or pairs, that are made together
+_CPU_PAIRS = 16
+_GPU_STEP = 16384
 
 
 class Distance(Protocol):
@@ -84,25 +85,21 @@ class FeatureDistance:
 
     def block(self, queries: Rows, gallery: Rows) -> Tensor:
         """Distances of some queries to some gallery entries, float32 `(q, g)`."""
-        query_squares, gallery_squares = self._query_squares[queries], self._gallery_squares[gallery]
+        query_squares, gallery_squares = self._query_squares[queries, None], self._gallery_squares[gallery]
         query = self._query[queries].float()
-        query = query / -_norms(query_squares)[:, None] if self._metric == "cosine" else -2 * query
-        size = len(gallery_squares)
-        block = torch.empty(len(query), size, device=self.device)
-        # What can be multiplied where it lies is multiplied at once.
-        step = max(size, 1) if isinstance(gallery, slice) and self._gallery.dtype == torch.float32 else _CHUNK
-        for start in range(0, size, step):
-            stop = min(start + step, size)
-            rows = (
-                gallery[start:stop]
-                if isinstance(gallery, Tensor)
-                else slice(gallery.start + start, gallery.start + stop)
-            )
-            _multiply(query, self._gallery[rows].float(), block[:, start:stop])
-        if self._metric == "cosine":
-            _finish_cosine(block, _norms(gallery_squares))
-        else:
-            _finish_euclidean(block, query_squares, gallery_squares)
+        query = query / -_norms(query_squares) if self._metric == "cosine" else -2 * query
+        block = torch.empty(len(query), len(gallery_squares), device=self.device)
+
+        def fill(columns: slice) -> None:
+            entries = self._gallery[gallery][columns] if isinstance(gallery, slice) else self._gallery[gallery[columns]]
+            part = torch.mm(query, entries.float().T, out=block[:, columns])
+            if self._metric == "cosine":
+                part.div_(_norms(gallery_squares[columns])).add_(1)
+            else:
+                part.add_(gallery_squares[columns]).add_(query_squares).clamp_(min=0).sqrt_()
+
+        with _full_precision(self.device.type):
+            self._in_parts(fill, len(gallery_squares), _CPU_COLUMNS)
         return block
 
     def pairs(self, queries: Tensor, gallery: Tensor) -> Tensor:
@@ -111,22 +108,26 @@ class FeatureDistance:
         They come from differences instead of products and do not cancel where features are close.
         """
         distances = torch.empty(len(queries), device=self.device)
-        # On the CPU, parts too small for torch to share among its threads; see `for_each_row`.
-        step = max((_CHUNK if self.device.type != "cpu" else _TORCH_GRAIN // max(self._query.shape[1], 1)), 1)
 
-        def measure(part: int) -> None:
-            own = slice(part * step, (part + 1) * step)
+        def fill(own: slice) -> None:
             query, entry = self._query[queries[own]].float(), self._gallery[gallery[own]].float()
-            if self._metric == "cosine":
-                # |a − b|² / 2 is 1 − cos for unit vectors.
+            if self._metric == "cosine":  # |a − b|² / 2 is 1 − cos for unit vectors
                 query /= _norms(self._query_squares[queries[own]])[:, None]
                 entry /= _norms(self._gallery_squares[gallery[own]])[:, None]
                 distances[own] = query.sub_(entry).square_().sum(dim=1) / 2
             else:
                 distances[own] = query.sub_(entry).square_().sum(dim=1).sqrt()
 
-        for_each_row(measure, -(-len(queries) // step))
+        self._in_parts(fill, len(queries), _CPU_PAIRS)
         return distances
+
+    def _in_parts(self, fill: Callable[[slice], None], count: int, cpu_step: int) -> None:
+        """Small parts side by side on a CPU, so that each stays in its core's cache; large ones in turn on a GPU."""
+        if self.device.type == "cpu":
+            for_each(lambda part: fill(slice(part * cpu_step, (part + 1) * cpu_step)), -(-count // cpu_step))
+        else:
+            for start in range(0, count, _GPU_STEP):
+                fill(slice(start, start + _GPU_STEP))
 
 
 def feature_tensor(name: str, features: Features) -> Tensor:
@@ -152,8 +153,8 @@ def squared_norms(name: str, features: Tensor) -> Tensor:
         ValueError: If a row holds NaN or infinity, or is too long for float32.
     """
     squares = torch.empty(len(features), device=features.device)
-    for start in range(0, len(features), _CHUNK // 4):
-        rows = features[start : start + _CHUNK // 4].float()
+    for start in range(0, len(features), _CPU_COLUMNS):
+        rows = features[start : start + _CPU_COLUMNS].float()
         squares[start : start + len(rows)] = rows.square().sum(dim=1)
     wrong = squares.isfinite().logical_not().nonzero()
     if len(wrong) > 0:
@@ -163,48 +164,6 @@ def squared_norms(name: str, features: Tensor) -> Tensor:
 
 def _norms(squares: Tensor) -> Tensor:
     return squares.sqrt().clamp(min=torch.finfo(torch.float32).tiny)  # a zero feature is at cosine 0 from everything
-
-
-def _multiply(query: Tensor, gallery: Tensor, out: Tensor) -> None:
-    """Writes `query @ gallery.T` into `out`."""
-    if out.device.type == "cpu":
-        # NumPy's BLAS keeps its speed with few query rows, which is what a wide gallery leaves room for.
-        np.matmul(query.numpy(), gallery.numpy().T, out=out.numpy())
-    else:
-        with _full_precision(out.device.type):
-            torch.mm(query, gallery.T, out=out)
-
-
-def _finish_euclidean(block: Tensor, query_squares: Tensor, gallery_squares: Tensor) -> None:
-    """Turns −2·q·g into |q − g|, in place."""
-    if block.device.type != "cpu":
-        block.add_(gallery_squares).add_(query_squares[:, None]).clamp_(min=0).sqrt_()
-        return
-    rows, own, others = block.numpy(), query_squares.numpy(), gallery_squares.numpy()
-
-    def finish(row: int) -> None:
-        values = rows[row]
-        values += others
-        values += own[row]
-        np.maximum(values, 0, out=values)
-        np.sqrt(values, out=values)
-
-    for_each_row(finish, len(rows))
-
-
-def _finish_cosine(block: Tensor, gallery_norms: Tensor) -> None:
-    """Turns −q·g / |q| into 1 − cos, in place."""
-    if block.device.type != "cpu":
-        block.div_(gallery_norms).add_(1)
-        return
-    rows, norms = block.numpy(), gallery_norms.numpy()
-
-    def finish(row: int) -> None:
-        values = rows[row]
-        values /= norms
-        values += 1
-
-    for_each_row(finish, len(rows))
 
 
 @contextmanager

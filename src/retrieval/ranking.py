@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.retrieval.relevance import Integers, Pairs
-from src.retrieval.threads import for_each_row
+from src.retrieval.threads import for_each
 
 
 def rank_positives(block: Tensor, positives: Pairs) -> tuple[Integers, int]:
@@ -52,7 +52,7 @@ def _rank_by_rows(block: NDArray[np.float32], positives: Pairs) -> tuple[Integer
             ranks[own.start + i] += np.count_nonzero(distances[: columns[i]] == values[i])
             ties[row] += equal[i] - np.count_nonzero(values == values[i])
 
-    for_each_row(rank, len(block))
+    for_each(rank, len(block))
     return ranks, int(ties.sum())
 
 
@@ -117,7 +117,7 @@ def _nearest_by_rows(block: NDArray[np.float32], k: int, indices: Integers, dist
         indices[row, : len(columns)] = columns
         distances[row, : len(columns)] = values[columns]
 
-    for_each_row(select, len(block))
+    for_each(select, len(block))
 
 
 def _nearest_at_once(block: Tensor, k: int, indices: Tensor, distances: Tensor) -> None:

@@ -16,7 +16,7 @@ from src.retrieval.evaluation import block_rows
 from src.retrieval.ranking import nearest
 from src.retrieval.relevance import Integers
 from src.retrieval.sparse import SparseRows
-from src.retrieval.threads import for_each_row, map_rows
+from src.retrieval.threads import for_each, map_each
 
 _CHUNK = 64  # images whose neighbourhoods are encoded together
 _ENTRY_BYTES = 12  # an index and a weight
@@ -131,7 +131,7 @@ class KReciprocalDistance:
             shared = self._shared(rows[row])[columns]
             original += (1 - self._lambda) * (1 - shared / (2 - shared))
 
-        for_each_row(blend, len(rows))
+        for_each(blend, len(rows))
         return block.to(self.device)
 
     def _shared(self, query: int) -> NDArray[np.float32]:
@@ -186,7 +186,7 @@ def _encode(distance: SelfDistance, lists: Integers, farthest: NDArray[np.float6
     keys = np.concatenate(
         [
             start * count + chunk
-            for start, chunk in zip(starts, map_rows(lambda i: expand(starts[i]), len(starts)), strict=True)
+            for start, chunk in zip(starts, map_each(lambda i: expand(starts[i]), len(starts)), strict=True)
         ]
     )
     rows, members = keys // count, keys % count
@@ -220,7 +220,7 @@ def _average(encoding: SparseRows, lists: Integers) -> SparseRows:
         means = np.bincount(place, encoding.values[position]) / lists.shape[1]
         return SparseRows.from_pairs(len(listed), unique // count, unique % count, means)
 
-    return SparseRows.stacked(map_rows(average, len(starts)))
+    return SparseRows.stacked(map_each(average, len(starts)))
 
 
 def _numpy_index(rows: Rows) -> slice | Integers:

@@ -1,7 +1,10 @@
-"""Row by row on plain threads."""
+"""Loops on plain threads, each of which has one core to itself."""
 
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -9,24 +12,49 @@ import torch
 T = TypeVar("T")
 
 
-def for_each_row(function: Callable[[int], None], rows: int) -> None:
-    """Calls `function` with every row number, on as many threads as torch uses.
+def for_each(function: Callable[[int], None], count: int) -> None:
+    """Calls `function` with 0 … count − 1, on as many threads as torch uses.
 
-    NumPy's loops release the interpreter and run side by side. Torch's own threads are left out on purpose: after a
-    NumPy product the two pools would spin waiting for each other's cores.
+    Large torch and NumPy operations release the interpreter and run side by side. Inside, torch keeps to one thread:
+    whole pipelines in parallel wait for nobody, whereas operation after operation on all threads waits at each end,
+    and the idle threads of torch, MKL and OpenBLAS spin on cores that another library needs.
     """
-    threads = max(1, min(torch.get_num_threads(), rows))
+    threads = torch.get_num_threads()
+    if threads == 1 or count <= 1:
+        for number in range(count):
+            function(number)
+        return
+    numbers = iter(range(count))
 
-    def share(first: int) -> None:
-        for row in range(first, rows, threads):
-            function(row)
+    def work(_: int) -> None:
+        for number in numbers:  # shared: each thread takes the next
+            function(number)
 
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(share, first) for first in range(threads)]:
-            done.result()
+    list(_pool(threads).map(work, range(threads)))
 
 
-def map_rows(function: Callable[[int], T], rows: int) -> list[T]:
-    """What `function` makes of every row number, computed like `for_each_row`."""
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(function, range(rows)))
+def map_each(function: Callable[[int], T], count: int) -> list[T]:
+    """What `function` makes of 0 … count − 1, computed like `for_each`."""
+    results: dict[int, T] = {}
+    for_each(lambda number: results.update({number: function(number)}), count)
+    return [results[number] for number in range(count)]
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    ready = threading.Barrier(threads + 1)
+
+    def start() -> None:
+        torch.get_num_threads()  # a thread takes over the common setting when it first asks, so it asks now
+        torch.set_num_threads(1)
+        ready.wait()
+
+    pool = ThreadPoolExecutor(threads, "retrieval", initializer=start)
+    for _ in range(threads):
+        pool.submit(int)
+    ready.wait()
+    torch.set_num_threads(threads)  # the threads' setting is their own, but also becomes that of new ones
+    return pool
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork

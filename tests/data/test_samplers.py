@@ -149,3 +149,14 @@ def test_lightning_reaches_set_epoch(day_night_table):
     assert sampler.epoch == 5
     first, second = next(iter(sampler))[:2]
     assert (first, second) == (Draw(first.row, 5, 0), Draw(second.row, 5, 1))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_repeated_batches_are_those_of_the_first_epoch(day_night_table, name):
+    sampler = MAKERS[name](day_night_table(UNEVEN))
+    first = list(sampler)
+    sampler.repeat = True
+    sampler.set_epoch(3)
+    assert list(sampler) == first
+    sampler.repeat = False
+    assert list(sampler) != first

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from src.networks import StructureEnhancement, structure
-from src.networks.structure import enhance_by_formula
+from src.networks import StructureEnhancement, structure, structure_blocks
 
 
 def by_loops(x, beta, window):
@@ -40,13 +39,13 @@ def test_equals_loops(window):
     x = random_map(2, 2, 4, 6, seed=window)
     expected = by_loops(x, 0.25, window)
     torch.testing.assert_close(StructureEnhancement(0.25, window)(x), expected)
-    torch.testing.assert_close(enhance_by_formula(x, 0.25, window), expected)
+    torch.testing.assert_close(structure.enhance(x, 0.25, window), expected)
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7, 4), (1, 1, 1, 1), (2, 3, 1, 9), (4, 2, 12, 12)])
 @pytest.mark.parametrize("block", [1, 50, 1 << 17])
 def test_equals_the_windowed_form_with_its_gradient_at_any_block_size(monkeypatch, shape, block):
-    monkeypatch.setitem(structure.BLOCK, "cpu", block)
+    monkeypatch.setattr(structure_blocks, "BLOCK", block)
     x = random_map(*shape, seed=2).requires_grad_()
     grad = random_map(*shape, seed=3)
     out, expected = StructureEnhancement(0.4)(x), by_unfold(x, 0.4, 5)
@@ -60,10 +59,38 @@ def test_gradient_equals_finite_differences(window):
     assert torch.autograd.gradcheck(StructureEnhancement(0.25, window), x)
 
 
+@pytest.mark.parametrize("kernels", [structure, structure_blocks])
+@pytest.mark.parametrize("window", [3, 7])
+def test_the_gradient_by_hand_equals_autograd(kernels, window):
+    x = random_map(2, 3, 5, 8, seed=10).requires_grad_()
+    grad = random_map(2, 3, 5, 8, seed=11)
+    expected = torch.autograd.grad(by_unfold(x, 0.3, window), x, grad)[0]
+    torch.testing.assert_close(kernels.gradient(x.detach(), grad, 0.3, window), expected)
+
+
+def test_a_gpu_with_triton_gets_compiled_formulas(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(structure, "find_spec", lambda name: name == "triton")
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compiled.append(function) or function)
+    assert structure._kernels.__wrapped__("cuda") == (structure.enhance, structure.gradient)
+    assert compiled == [structure.enhance, structure.gradient]
+    assert structure._kernels.__wrapped__("cpu") == (structure_blocks.enhance, structure_blocks.gradient)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", ["enhance", "gradient"])
+def test_the_formulas_compile_into_one_graph_for_all_sizes(kernel):
+    function = torch.compile(getattr(structure, kernel), backend="aot_eager", dynamic=True, fullgraph=True)
+    for shape in [(2, 3, 6, 6), (3, 4, 5, 7)]:
+        maps = [random_map(*shape, seed=12 + i) for i in range(1 if kernel == "enhance" else 2)]
+        expected = getattr(structure_blocks, kernel)(*maps, 0.25, 5)
+        torch.testing.assert_close(function(*maps, 0.25, 5), expected)
+
+
 def test_equal_neighbours_have_the_gradient_of_relu_at_zero():
     x = random_map(2, 3, 6, 6, seed=5).relu().requires_grad_()  # half of it exactly zero, like after a ReLU
     grad = random_map(2, 3, 6, 6, seed=6)
-    out, expected = StructureEnhancement()(x), enhance_by_formula(x, 0.25, 5)
+    out, expected = StructureEnhancement()(x), structure.enhance(x, 0.25, 5)
     torch.testing.assert_close(torch.autograd.grad(out, x, grad), torch.autograd.grad(expected, x, grad))
 
 
