@@ -3,9 +3,10 @@
     python -m scripts.benchmark_blocks                          # small: about a minute on two cores
     python -m scripts.benchmark_blocks --batch 64 --size 256 --device cuda --dtype bfloat16
 
-Every row is a process of its own. Time is the median of the repeats after one warm-up. Memory is what the warm-up adds
-at its peak to inputs and weights: on a GPU torch's allocated bytes, on a CPU the resident set (`VmHWM` of Linux, reset
-before the run), which also counts the allocator's and oneDNN's own buffers.
+Every row is a process of its own. Time is the median of the repeats after one warm-up; on a machine that is busy
+otherwise, `--clock cpu` with OMP_NUM_THREADS=1 counts the seconds of this process alone. Memory is what the warm-up
+adds at its peak to inputs and weights: on a GPU torch's allocated bytes, on a CPU the resident set (`VmHWM` of Linux,
+reset before the run), which also counts the allocator's and oneDNN's own buffers.
 """
 
 import argparse
@@ -98,11 +99,11 @@ def measure(case: str, args: argparse.Namespace) -> None:
         before = resident("VmRSS")
     run()
     memory = (torch.cuda.max_memory_allocated() if cuda else resident("VmHWM")) - before
-    seconds = []
+    seconds, clock = [], time.process_time if args.clock == "cpu" else time.perf_counter
     for _ in range(args.repeats):
-        start = time.perf_counter()
+        start = clock()
         run()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
     print(statistics.median(seconds), memory)
 
 
@@ -110,7 +111,8 @@ def table(args: argparse.Namespace) -> None:
     """Runs every case in a process of its own and prints the rows."""
     machine = torch.cuda.get_device_name() if args.device.startswith("cuda") else f"{os.cpu_count()} cores, {cpu()}"
     print(f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine}, torch {torch.__version__}, {args.dtype},")
-    print(f"batch {args.batch} of {args.size}², forward and backward, median of {args.repeats}\n")
+    threads = f", {torch.get_num_threads()} threads, {args.clock} clock"
+    print(f"batch {args.batch} of {args.size}², forward and backward, median of {args.repeats}{threads}\n")
     print("| block | stage | form | seconds | × | MB | × |\n|---|---|---|---|---|---|---|")
     groups = [*(("dse", s, ("windowed", "blocks")) for s in "1234"), *(("cca", s, ("plain", "folded")) for s in "1234")]
     for block, stage, forms in [*groups, ("step", "-", ("baseline", "plain", "auto"))]:
@@ -145,6 +147,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"], help="autocast to")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"])
     parser.add_argument("--case", help="measure one case here and print seconds and bytes")
     args = parser.parse_args()
     if args.case:

@@ -184,3 +184,16 @@ def test_overfitting_repeats_its_batches_until_the_loss_is_gone(composed, tmp_pa
     stages.run(composed(*SMALL[:2], "debug=overfit", "workers=0", "trainer=cpu", "method=bot", "data=quickstart"))
     losses = pd.read_csv(tmp_path / "run/stages/main/metrics.csv")["train/triplet"].dropna()
     assert losses.iloc[-1] < 0.25 * losses.iloc[0]
+
+
+@pytest.mark.slow
+def test_a_sweep_leaves_one_folder_a_run(quickstart, tmp_path):
+    done = command(
+        *("src.train", "--multirun", "sweep=seeds", *SMALL, "method=bot", "data=quickstart"),
+        f"data.root={quickstart}",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    found = sorted((tmp_path / "outputs").rglob("metrics.json"))
+    assert [json.loads(path.read_text())["seed"] for path in found] == [0, 1, 2]
+    assert not any(set("=, ") & set(str(path.relative_to(tmp_path))) for path in tmp_path.rglob("*"))

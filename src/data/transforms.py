@@ -137,7 +137,7 @@ class Pipeline:
         Args:
             image: RGB, `(H, W, 3)` uint8.
             mask: `(H, W)` uint8 of 0 and 1.
-            night: Whether it was taken by night: by day nothing glares.
+            night: Whether it was taken by night: by day nothing glares for the paper.
             seed: Non-negative, of any size; equal seeds give equal results.
         """
         self._numpy_random.bit_generator.state = np.random.PCG64(seed).state
@@ -149,11 +149,10 @@ class Pipeline:
         if self._moved is not None:
             layers = self._moved(**layers)
         glare = None
-        if self._glare is not None and not night:
-            glare = np.zeros(layers["image"].shape[:2], dtype=np.uint8)
-        elif self._glare == "paper":
-            glare = glare_mask(layers["image"])
-        elif self._glare == "released":
+        if self._glare == "released":  # of day images too: its network decides whose masks count
             glare = released_glare_mask(before)
+        elif self._glare == "paper":
+            seen_shape = layers["image"].shape[:2]
+            glare = glare_mask(layers["image"]) if night else np.zeros(seen_shape, dtype=np.uint8)
         seen = layers["image"] if self._painted is None else self._painted(image=layers["image"])["image"]
         return Transformed(seen, layers.get("mask"), glare)

@@ -1,8 +1,6 @@
 """DSE: dual-domain structure enhancement."""
 
 from collections.abc import Callable
-from functools import cache
-from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
@@ -21,9 +19,7 @@ class StructureEnhancement(nn.Module):
     `S(x) = Σ_d G_d(x) T(x+d) / (1 + Σ_d G_d(x))`: `T ← T + β S`. DNDM (CVPR 2024), Eq. 7 to 9.
 
     The N² neighbours are never held at once, neither forward nor for the gradient, which keeps the input only. Computed
-    in at least float32. On a GPU the formulas below are fused by `torch.compile` (where Triton is installed; the first
-    step takes some seconds longer, and `TORCH_COMPILE_DISABLE=1` switches that off); elsewhere the work is done in
-    blocks that fit the cache.
+    in at least float32.
 
     Args:
         beta: Strength β.
@@ -110,8 +106,6 @@ class _Enhance(torch.autograd.Function):
         return backward(x, grad, ctx.beta, ctx.window), None, None
 
 
-@cache
 def _kernels(device: str) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    if device == "cuda" and find_spec("triton"):
-        return torch.compile(enhance, dynamic=True), torch.compile(gradient, dynamic=True)
-    return structure_blocks.enhance, structure_blocks.gradient
+    """A CPU is fast where a block fits its cache, a GPU where kernels are few and large."""
+    return (structure_blocks.enhance, structure_blocks.gradient) if device == "cpu" else (enhance, gradient)

@@ -1,12 +1,28 @@
 """Reading pretrained weights from files."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 PACKAGE_BACKBONE = "tf_efficientnet_lite0"
+
+# Trainers store their scores beside the weights, often as NumPy values: plain data, by the names old and new files use.
+_reconstruct = np.array(0).__reduce__()[0]
+_scalar = np.float64(0).__reduce__()[0]
+NUMPY: list[Any] = [
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64")),
+    *(
+        (function, f"{module}.{name}")
+        for function, name in ((_reconstruct, "_reconstruct"), (_scalar, "scalar"))
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+    ),
+]
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -17,7 +33,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file holds no named tensors.
+        ValueError: The file holds no named tensors, or objects whose loading could run code.
     """
     path = Path(path)
     if not path.is_file():
@@ -26,13 +42,27 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        content = _load(path)
+    except UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds Python objects beside tensors, arrays and numbers, and loading those could run code; "
+            "save its state dict alone with torch.save(model.state_dict(), path)."
+        ) from error
     state = content
     for key in ("state_dict", "net"):
         state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds {type(state).__name__}, not a dictionary from names to tensors (a state dict).")
     return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        with torch.serialization.safe_globals(NUMPY):
+            return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def read_package(backbone: str) -> list[Tensor]:
