@@ -15,7 +15,7 @@ CONF_DIR = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "
 
 #: The only packages whose classes a configuration may name. A checkpoint carries its configuration, so without this
 #: list a checkpoint from a stranger could call anything.
-TARGET_PACKAGES = ("src.", "torch.optim.", "lightning.")
+TARGET_PACKAGES = ("src.data.", "src.methods.", "src.networks.", "torch.optim.", "lightning.pytorch.")
 
 
 class ConfigError(ValueError):
@@ -41,8 +41,7 @@ def check_config(cfg: DictConfig) -> None:
     for name, stage in cfg.stages.items():
         _check_keys(f"stages.{name}", stage, [f.name for f in fields(Stage)])
         _check_keys(f"stages.{name}.data", stage.data, DATA_KEYS)
-    for key, node in _targets(cfg):
-        check_target(key, node)
+    check_targets(cfg)
     for name, stage in cfg.stages.items():
         _check_needs(cfg.method, f"stages.{name}", stage.data)
 
@@ -73,6 +72,12 @@ def _data_sets_with(columns: frozenset[str]) -> list[str]:
 
 #: What a file in `conf/data/` says.
 DATA_KEYS = ("name", "root", "layout", "tasks", "ap")
+
+
+def check_targets(cfg: DictConfig) -> None:
+    """Checks every class that a configuration names; see `check_target`."""
+    for key, node in _targets(cfg):
+        check_target(key, node)
 
 
 def check_target(key: str, node: DictConfig) -> None:

@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoint import restore_method
-from src.config import ConfigError
+from src.config import ConfigError, check_targets
 from src.data import ReIDDataModule
 from src.figures import print_metrics, write_rank_lists
 from src.methods.base import ReIDMethod
@@ -55,15 +55,19 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         What `metrics.json` says.
     """
+    check_targets(cfg)
     refuse_finished(Path(cfg.paths.run_dir))
     seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = Path(cfg.checkpoint)
     method = restore_method(checkpoint)
     saved = OmegaConf.create(method.provenance["config"])
     stage = saved.stages[method.provenance["stage"]]
-    data = build_data(cfg, OmegaConf.create({"data": cfg.get("data") or stage.data, "transforms": stage.transforms}))
+    chosen = OmegaConf.to_container(cfg.data, resolve=True) if cfg.get("data") else stage.data
+    test_stage = OmegaConf.create({"data": chosen, "transforms": stage.transforms})
+    check_targets(test_stage)  # part of it comes from the checkpoint
+    data = build_data(cfg, test_stage)
     trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
-    return test(cfg, method, data, trainer, checkpoint, data_name=(cfg.get("data") or stage.data).name)
+    return test(cfg, method, data, trainer, checkpoint)
 
 
 def refuse_finished(run_dir: Path) -> None:

@@ -81,6 +81,14 @@ def test_a_run_folder_is_tidy_and_its_names_can_be_typed(composed, tmp_path):
     assert checkpoint["reid"]["labels"][0] == ["quickstart", 1]
     assert len(checkpoint["reid"]["labels"]) == 110
 
+    # The same checkpoint on other data.
+    other = composed(
+        *(f"checkpoint={run}/stages/main/best.ckpt", "data=quickstart_veri", "workers=0"),
+        f"paths.run_dir={tmp_path}/other",
+        config="evaluate",
+    )
+    assert list(evaluation.run(other)["tasks"]) == ["image_to_image", "image_to_track"]
+
     with pytest.raises(ConfigError, match="already holds the results"):
         stages.run(composed(*SMALL, "method=bot", "data=quickstart"))
 

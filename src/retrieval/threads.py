@@ -57,4 +57,5 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return pool
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+if hasattr(os, "register_at_fork"):  # which Windows lacks, as it lacks fork
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive one

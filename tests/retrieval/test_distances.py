@@ -30,6 +30,16 @@ def test_blocks_equal_the_formula(metric, dtype, device):
     torch.testing.assert_close(distance.block(rows, columns), expected[rows][:, columns], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_builds_of_torch_without_onednn_give_the_same_blocks(metric, monkeypatch):
+    generator = torch.Generator().manual_seed(4)
+    distance = FeatureDistance(*(torch.randn(n, 40, generator=generator) for n in (30, 2500)), metric)
+    expected = distance.block(slice(0, 30), slice(0, 2500))
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    found = distance.block(slice(0, 30), slice(0, 2500))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
@@ -83,6 +93,7 @@ def test_a_zero_feature_is_at_cosine_distance_one():
     [
         (np.zeros((2, 3)), np.zeros((2, 4)), "euclidean", ValueError, "query has 3 dimensions and gallery 4"),
         (np.zeros(3), np.zeros((2, 3)), "euclidean", ValueError, r"query has shape \(3,\)"),
+        (np.zeros((2, 0)), np.zeros((2, 0)), "cosine", ValueError, r"query has shape \(2, 0\)"),
         (np.zeros((2, 3)), np.zeros((2, 3)), "manhattan", ValueError, "metric is 'manhattan'"),
         (np.zeros((2, 3)), np.zeros((2, 3), int), "cosine", TypeError, "gallery is int64"),
         (torch.zeros(2, 3).int(), torch.zeros(2, 3), "cosine", TypeError, "query holds torch.int32"),
