@@ -25,10 +25,13 @@ def for_each(function: Callable[[int], None], count: int) -> None:
             function(number)
         return
     numbers = iter(range(count))
+    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
     def work(_: int) -> None:
-        for number in numbers:  # shared: each thread takes the next
-            function(number)
+        # Both modes are a thread's own: without them a tensor of the caller's could not be written to.
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
+            for number in numbers:  # shared: each thread takes the next
+                function(number)
 
     list(_pool(threads).map(work, range(threads)))
 

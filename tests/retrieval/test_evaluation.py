@@ -249,3 +249,20 @@ def test_distances_that_do_not_fit_the_labels_are_refused():
         evaluate_distance(Matrix(np.array([[np.nan, 1.0]], np.float32)), Relevance([1], [1, 1]))
     with pytest.raises(ValueError, match="block_mb is 0"):
         evaluate_distance(Matrix(np.zeros((1, 1), np.float32)), Relevance([1], [1]), block_mb=0)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_evaluates_in_the_mode_of_the_caller_on_any_number_of_threads(threads, mode):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with mode():
+            features = torch.randn(3000, 8)
+            ids = torch.arange(3000) % 7
+            inside = evaluate(features[:50], features, ids[:50], ids, top_k=3)
+        outside = evaluate(features[:50].numpy(), features.numpy(), ids[:50], ids, top_k=3)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(inside.ap, outside.ap)
+    np.testing.assert_array_equal(inside.indices, outside.indices)
