@@ -89,7 +89,6 @@ class FeatureDistance:
         query = self._query[queries].float()
         query = query / -_norms(query_squares) if self._metric == "cosine" else -2 * query
         block = torch.empty(len(query), len(gallery_squares), device=self.device)
-
         if block.numel() == 0:
             return block
 
@@ -184,11 +183,19 @@ def _multiplier(query: Tensor) -> Callable[[Tensor], Tensor]:
 
 @contextmanager
 def _full_precision(device_type: str) -> Iterator[None]:
-    """Neither autocast nor TF32 may decide who ranks first."""
-    setting = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device_type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(setting)
+    """Neither autocast nor reduced float32 precision may decide who ranks first."""
+    library = getattr(torch.backends.mkldnn, "matmul", None) if device_type == "cpu" else torch.backends.cuda.matmul
+    with torch.autocast(device_type, enabled=False):
+        if library is not None and hasattr(library, "fp32_precision"):
+            setting, library.fp32_precision = library.fp32_precision, "ieee"
+            try:
+                yield
+            finally:
+                library.fp32_precision = setting
+        else:  # before torch 2.9
+            common = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("highest")
+            try:
+                yield
+            finally:
+                torch.set_float32_matmul_precision(common)

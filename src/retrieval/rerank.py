@@ -59,7 +59,7 @@ class KReciprocalDistance:
     hold the `k1` nearest, are expanded by those of `k1 / 2` (rounded half to even) and averaged over the `k2` nearest.
 
     Args:
-        everything: Distance of queries and gallery together, `(N, N)`, queries first.
+        everything: Distance of queries and gallery together, queries first, to themselves, `(N, N)`.
         n_queries: How many of the N are queries.
         k1: Size of the neighbourhoods.
         k2: How many neighbours' encodings are averaged; 1 leaves them as they are.
@@ -183,13 +183,10 @@ def _encode(distance: SelfDistance, lists: Integers, farthest: NDArray[np.float6
         return np.unique(np.concatenate([first, keys[mutual & accepted[:, None]]]))
 
     starts = range(0, count, _CHUNK)
-    keys = np.concatenate(
-        [
-            start * count + chunk
-            for start, chunk in zip(starts, map_each(lambda i: expand(starts[i]), len(starts)), strict=True)
-        ]
-    )
-    rows, members = keys // count, keys % count
+    chunks = map_each(lambda number: expand(starts[number]), len(starts))
+    parts = [start * count + chunk for start, chunk in zip(starts, chunks, strict=True)]
+    keys = np.concatenate([np.empty(0, dtype=np.int64), *parts])
+    rows, members = np.divmod(keys, max(count, 1))
     pair = (torch.from_numpy(side).to(distance.device) for side in (rows, members))
     distances = distance.pairs(*pair).double().cpu().numpy()
     weights = np.exp(-np.square(distances) / farthest[rows])

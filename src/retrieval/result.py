@@ -105,12 +105,12 @@ class RetrievalResult:
         return self.n_positives > 0
 
     @property
-    def mAP(self) -> float:  # noqa: N802
+    def mAP(self) -> float:
         """Mean average precision over the valid queries; NaN if there are none."""
         return _mean(self.ap[self.valid])
 
     @property
-    def mINP(self) -> float:  # noqa: N802
+    def mINP(self) -> float:
         """Mean inverse negative penalty over the valid queries; NaN if there are none."""
         return _mean(self.inp[self.valid])
 

@@ -65,6 +65,12 @@ def test_fewer_images_than_neighbours():
     np.testing.assert_allclose(block, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("n_queries", "n_gallery"), [(0, 5), (5, 0), (0, 0)])
+def test_empty_sets(n_queries, n_gallery):
+    distance = k_reciprocal(np.ones((n_queries, 2)), np.ones((n_gallery, 2)))
+    assert distance.block(slice(0, n_queries), slice(0, n_gallery)).shape == (n_queries, n_gallery)
+
+
 def test_blocks_of_any_rows_agree():
     query, gallery, *_ = vehicles(seed=2)
     distance = k_reciprocal(query, gallery, k1=10, k2=3)
