@@ -1,7 +1,6 @@
 """DSE: dual-domain structure enhancement."""
 
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import torch
@@ -85,7 +84,7 @@ def _neighbours(x: Tensor, window: int) -> list[Tensor]:
     """The map shifted to every place of the window; the one in the centre changes no sum."""
     r, (height, width) = window // 2, x.shape[2:]
     padded = F.pad(x, (r, r, r, r))
-    return [padded[:, :, dy : dy + height, dx : dx + width] for dy, dx in product(range(window), repeat=2)]
+    return [padded[:, :, dy : dy + height, dx : dx + width] for dy in range(window) for dx in range(window)]
 
 
 class _Enhance(torch.autograd.Function):
