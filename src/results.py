@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -126,8 +125,3 @@ def read_embeddings(folder: Path) -> Embeddings:
     table = pd.read_csv(folder / "table.csv", index_col="row", keep_default_na=False, na_values={"timestamp": [""]})
     features = load_file(folder / "features.safetensors")["features"]
     return Embeddings(features, table, json.loads((folder / "meta.json").read_text(encoding="utf-8")))
-
-
-def device_name() -> str:
-    """The GPU's name, or the processor's architecture."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()

@@ -35,16 +35,16 @@ class TaskResult:
 
     def as_dict(self) -> dict[str, Any]:
         """The task's entry in `metrics.json`."""
-        first, trials = self.task.trials[0], self.trials
+        trials = [trial.summary(RANKS) for trial in self.trials]
         return {
             "mAP": self.mean_ap,
-            "mINP": float(np.mean([trial.mINP for trial in trials])),
+            "mINP": float(np.mean([trial["mINP"] for trial in trials])),
             "rank": {str(k): self.rank(k) for k in RANKS},
-            "queries": len(first.query),
-            "gallery": trials[0].n_gallery,
-            "skipped": max(int((~trial.valid).sum()) for trial in trials),
-            "ties": max(trial.ties for trial in trials),
-            "trials": {"n": len(trials), "std": float(np.std([trial.mAP for trial in trials]))},
+            "queries": trials[0]["queries"],
+            "gallery": trials[0]["gallery"],
+            "skipped": max(trial["skipped"] for trial in trials),
+            "ties": max(trial["ties"] for trial in trials),
+            "trials": {"n": len(trials), "std": float(np.std([trial["mAP"] for trial in trials]))},
             "protocol": self.task.protocol.as_dict(),
         }
 
