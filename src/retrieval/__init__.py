@@ -1,24 +1,73 @@
 """From embeddings to rankings and their metrics; usable alone, with NumPy or torch, on CPU and GPU."""
 
-from src.retrieval.distances import Distance, FeatureDistance
-from src.retrieval.evaluation import evaluate, evaluate_distance
+from src.retrieval.distances import Distance, FeatureDistance, Metric, PairDistance, as_euclidean
+from src.retrieval.embeddings import Embeddings, read_embeddings, write_embeddings
+from src.retrieval.evaluation import evaluate, evaluate_distance, rank_lists
+from src.retrieval.expansion import alpha_query_expansion, dbscan_query_expansion, group_queries
+from src.retrieval.index import Index, IndexKind, recall
 from src.retrieval.relevance import DISTRACTOR, Relevance
+from src.retrieval.reorder import ExpandedTracks, GroupReranking
 from src.retrieval.rerank import KReciprocalDistance, k_reciprocal
-from src.retrieval.result import RetrievalResult
+from src.retrieval.result import MISSED, FilterCounts, RetrievalResult
 from src.retrieval.search import Backend, search
-from src.retrieval.tracks import TrackDistance
+from src.retrieval.spatio_temporal import LogNormal, SpatioTemporalTerm, TripModel
+from src.retrieval.state import Context, State, start
+from src.retrieval.steps import STEPS, Step, StepError, make_steps, take
+from src.retrieval.terms import Mismatch, SameGroupFilter, Sum, Term, TimeFilter
+from src.retrieval.track_features import average_track_features, track_numbers, weighted_track_features
+from src.retrieval.tracks import TrackDistance, label_of_track
+from src.retrieval.verification import VerificationResult, verify
 
 __all__ = [
     "DISTRACTOR",
+    "MISSED",
+    "STEPS",
     "Backend",
+    "Context",
     "Distance",
+    "Embeddings",
+    "ExpandedTracks",
     "FeatureDistance",
+    "FilterCounts",
+    "GroupReranking",
+    "Index",
+    "IndexKind",
     "KReciprocalDistance",
+    "LogNormal",
+    "Metric",
+    "Mismatch",
+    "PairDistance",
     "Relevance",
     "RetrievalResult",
+    "SameGroupFilter",
+    "SpatioTemporalTerm",
+    "State",
+    "Step",
+    "StepError",
+    "Sum",
+    "Term",
+    "TimeFilter",
     "TrackDistance",
+    "TripModel",
+    "VerificationResult",
+    "alpha_query_expansion",
+    "as_euclidean",
+    "average_track_features",
+    "dbscan_query_expansion",
     "evaluate",
     "evaluate_distance",
+    "group_queries",
     "k_reciprocal",
+    "label_of_track",
+    "make_steps",
+    "rank_lists",
+    "read_embeddings",
+    "recall",
     "search",
+    "start",
+    "take",
+    "track_numbers",
+    "verify",
+    "weighted_track_features",
+    "write_embeddings",
 ]

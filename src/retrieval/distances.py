@@ -1,8 +1,9 @@
 """Distances between a query set and a gallery, produced block by block."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from src.retrieval.threads import for_each
 
 Features: TypeAlias = Tensor | NDArray[np.floating]
-Metric = Literal["euclidean", "cosine"]
+Metric = Literal["euclidean", "squared", "cosine", "angle"]
 Rows: TypeAlias = slice | Tensor
 """Rows of a set: a slice with start and stop, or a tensor of row numbers on the set's device."""
 
@@ -42,6 +43,15 @@ class Distance(Protocol):
         ...
 
 
+@runtime_checkable
+class PairDistance(Distance, Protocol):
+    """A distance that also measures single pairs."""
+
+    def pairs(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """Distances of as many queries to as many gallery entries, float32 `(p,)`."""
+        ...
+
+
 class FeatureDistance:
     """Distance between embeddings.
 
@@ -50,7 +60,7 @@ class FeatureDistance:
     Args:
         query: Embeddings `(Q, D)`, floating point, NumPy or torch.
         gallery: Embeddings `(G, D)` on the same device. Contiguous float16, bfloat16 and float32 are used in place.
-        metric: `"euclidean"`, or `"cosine"` for 1 − cosine similarity.
+        metric: `"euclidean"`, `"squared"` for its square, `"cosine"` for 1 − cosine similarity, `"angle"` in radians.
 
     Raises:
         ValueError: If shapes or devices do not fit together, or a feature is not finite.
@@ -70,6 +80,7 @@ class FeatureDistance:
         if self._query.device != self._gallery.device:
             raise ValueError(f"query is on {self._query.device} and gallery on {self._gallery.device}: move one.")
         self._metric = metric
+        self._normalised = metric in ("cosine", "angle")
         self._query_squares = squared_norms("query", self._query)
         self._gallery_squares = squared_norms("gallery", self._gallery)
 
@@ -87,7 +98,7 @@ class FeatureDistance:
         """Distances of some queries to some gallery entries, float32 `(q, g)`."""
         query_squares, gallery_squares = self._query_squares[queries, None], self._gallery_squares[gallery]
         query = self._query[queries].float()
-        query = query / -_norms(query_squares) if self._metric == "cosine" else -2 * query
+        query = query / -_norms(query_squares) if self._normalised else -2 * query
         block = torch.empty(len(query), len(gallery_squares), device=self.device)
         if block.numel() == 0:
             return block
@@ -95,10 +106,14 @@ class FeatureDistance:
         def fill(columns: slice) -> None:
             entries = self._gallery[gallery][columns] if isinstance(gallery, slice) else self._gallery[gallery[columns]]
             product, out = times(entries.float()), block[:, columns]
-            if self._metric == "cosine":
+            if self._normalised:
                 torch.div(product, _norms(gallery_squares[columns]), out=out).add_(1)
             else:
-                torch.add(product, gallery_squares[columns], out=out).add_(query_squares).clamp_(min=0).sqrt_()
+                torch.add(product, gallery_squares[columns], out=out).add_(query_squares).clamp_(min=0)
+            if self._metric == "euclidean":
+                out.sqrt_()
+            elif self._metric == "angle":
+                out.neg_().add_(1).clamp_(-1, 1).acos_()
 
         with _full_precision(self.device.type):
             times = _multiplier(query)
@@ -114,15 +129,44 @@ class FeatureDistance:
 
         def fill(own: slice) -> None:
             query, entry = self._query[queries[own]].float(), self._gallery[gallery[own]].float()
-            if self._metric == "cosine":  # |a − b|² / 2 is 1 − cos for unit vectors
-                query /= _norms(self._query_squares[queries[own]])[:, None]
-                entry /= _norms(self._gallery_squares[gallery[own]])[:, None]
-                distances[own] = query.sub_(entry).square_().sum(dim=1) / 2
-            else:
-                distances[own] = query.sub_(entry).square_().sum(dim=1).sqrt()
+            query_squares, entry_squares = self._query_squares[queries[own]], self._gallery_squares[gallery[own]]
+            if self._normalised:
+                query /= _norms(query_squares)[:, None]
+                entry /= _norms(entry_squares)[:, None]
+            squares = query.sub_(entry).square_().sum(dim=1)
+            if self._normalised:
+                squares[(query_squares == 0) | (entry_squares == 0)] = 2  # at a right angle, as in a block
+            distances[own] = from_squared(squares, self._metric)
 
         _in_parts(fill, len(queries), _CPU_PAIRS, self.device)
         return distances
+
+
+def from_squared(squares: Tensor, metric: Metric) -> Tensor:
+    """A distance in any metric from the squared Euclidean one, between unit vectors for `"cosine"` and `"angle"`."""
+    if metric == "squared":
+        return squares
+    if metric == "cosine":  # |a − b|² is 2 − 2 cos
+        return squares / 2
+    lengths = squares.sqrt()
+    return lengths if metric == "euclidean" else 2 * (lengths / 2).clamp_(max=1).asin_()
+
+
+def as_euclidean(threshold: float, metric: Metric) -> float:
+    """The Euclidean distance between unit vectors that a threshold in another metric means.
+
+    Raises:
+        ValueError: If the metric is unknown.
+    """
+    if metric == "squared":
+        return math.sqrt(threshold)
+    if metric == "cosine":
+        return math.sqrt(2 * threshold)
+    if metric == "angle":
+        return 2 * math.sin(min(threshold, math.pi) / 2)
+    if metric != "euclidean":
+        raise ValueError(f"metric is {metric!r}, expected one of {', '.join(get_args(Metric))}.")
+    return threshold
 
 
 def feature_tensor(name: str, features: Features) -> Tensor:
@@ -176,9 +220,14 @@ def _multiplier(query: Tensor) -> Callable[[Tensor], Tensor]:
     """The function that multiplies some rows by the queries, `(g, D)` → `query @ rows.T`."""
     if query.device.type == "cpu" and torch.backends.mkldnn.is_available():
         # oneDNN, which torch.mm does not use in float32, is twice as fast as MKL on AMD and better with few queries.
-        packed = query.to_mkldnn()
-        return lambda rows: torch.nn.functional.linear(packed, rows).to_dense()
-    return lambda rows: query @ rows.T
+        packed = _never_alone(query).to_mkldnn()
+        return lambda rows: torch.nn.functional.linear(packed, _never_alone(rows)).to_dense()[: len(query), : len(rows)]
+    return lambda rows: (_never_alone(query) @ _never_alone(rows).T)[: len(query), : len(rows)]
+
+
+def _never_alone(rows: Tensor) -> Tensor:
+    """A lone row twice: as a vector it would be multiplied in another order, and equal features not tie any more."""
+    return rows.repeat(2, 1) if len(rows) == 1 else rows
 
 
 @contextmanager

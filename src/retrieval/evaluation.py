@@ -2,11 +2,13 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from src.retrieval.distances import Distance, FeatureDistance, Features, Metric
 from src.retrieval.ranking import nearest, rank_positives
-from src.retrieval.relevance import Ignore, Labels, Relevance
-from src.retrieval.result import AP, RetrievalResult
+from src.retrieval.relevance import Ignore, Integers, Labels, Pairs, Relevance
+from src.retrieval.result import AP, MISSED, FilterCounts, RetrievalResult
 from src.retrieval.tracks import TrackDistance, label_of_track
 
 _MAX_ROWS = 512  # more query rows make neither the product nor the ranking faster
@@ -75,13 +77,20 @@ def evaluate(
 
 
 def evaluate_distance(
-    distance: Distance, relevance: Relevance, *, ap: AP = "standard", top_k: int = 0, block_mb: float = 128
+    distance: Distance,
+    relevance: Relevance,
+    *,
+    filter_counts: FilterCounts = "miss",
+    ap: AP = "standard",
+    top_k: int = 0,
+    block_mb: float = 128,
 ) -> RetrievalResult:
     """Ranks the gallery for every query by any distance, a block of queries at a time.
 
     Args:
-        distance: Distance from queries to gallery entries.
+        distance: Distance from queries to gallery entries; infinite where a filter took an entry out of the list.
         relevance: What is right and what is ignored, for the same queries and gallery entries.
+        filter_counts: Whether a filtered positive counts as missed or is dropped from the denominator.
         ap: `"standard"` or `"trapezoid"`, see `RetrievalResult.ap_kind`.
         top_k: How many of each query's nearest entries to keep in the result.
         block_mb: Memory for one block of distances, in MiB. At least one query row is held.
@@ -104,14 +113,15 @@ def evaluate_distance(
         positives, ignored = relevance.pairs(start, stop)
         n_positives[start:stop] = np.bincount(positives.rows, minlength=stop - start)
         block = distance.block(slice(start, stop), slice(0, n_gallery))
-        if block[torch.from_numpy(positives.rows), torch.from_numpy(positives.columns)].isnan().any():
+        if _values(block, positives).isnan().any():
             raise ValueError(f"A distance of the queries {start} to {stop - 1} to their positives is NaN.")
         block[torch.from_numpy(ignored.rows), torch.from_numpy(ignored.columns)] = torch.nan
-        block_ranks, block_ties = rank_positives(block, positives)
+        block_ranks, block_ties = _rank(block, positives)
         ranks.append(block_ranks)
         ties += block_ties
         if top_k > 0:
             block_indices, block_distances = nearest(block, top_k)
+            block_indices[block_distances.isinf()] = -1
             indices.append(block_indices.cpu().numpy())
             distances.append(block_distances.cpu().numpy())
         del block  # before the next one is made
@@ -120,10 +130,49 @@ def evaluate_distance(
         n_positives,
         n_gallery=n_gallery,
         ties=ties,
+        filter_counts=filter_counts,
         ap=ap,
         indices=np.concatenate(indices) if indices else None,
         distances=np.concatenate(distances) if distances else None,
     )
+
+
+def rank_lists(distance: Distance, k: int, *, block_mb: float = 128) -> tuple[Integers, NDArray[np.float32]]:
+    """The `k` nearest gallery entries of each query by any distance, equal distances in gallery order.
+
+    Args:
+        distance: Distance from queries to gallery entries; infinite where a filter took an entry out of the list.
+        k: Length of the lists.
+        block_mb: Memory for one block of distances, in MiB.
+
+    Returns:
+        Indices and distances `(Q, k)`, nearest first; index −1 and distance infinity where fewer than `k` are left.
+    """
+    n_queries, n_gallery = distance.shape
+    indices = np.full((n_queries, k), -1, dtype=np.int64)
+    distances = np.full((n_queries, k), np.inf, dtype=np.float32)
+    rows = block_rows(n_gallery, block_mb)
+    for start in range(0, n_queries, rows):
+        own = slice(start, min(start + rows, n_queries))
+        places, values = nearest(distance.block(own, slice(0, n_gallery)), k)
+        places[values.isinf()] = -1
+        indices[own], distances[own] = places.cpu().numpy(), values.cpu().numpy()
+    return indices, distances
+
+
+def _values(block: Tensor, pairs: Pairs) -> Tensor:
+    return block[torch.from_numpy(pairs.rows), torch.from_numpy(pairs.columns)]
+
+
+def _rank(block: Tensor, positives: Pairs) -> tuple[Integers, int]:
+    """As `rank_positives`; filtered positives come last in their row, with the rank `MISSED`."""
+    missed = _values(block, positives).isinf().cpu().numpy()
+    if not missed.any():
+        return rank_positives(block, positives)
+    found, ties = rank_positives(block, positives.where(~missed))
+    ranks = np.full(len(missed), MISSED)
+    ranks[~missed[np.lexsort((missed, positives.rows))]] = found
+    return ranks, ties
 
 
 def block_rows(n_gallery: int, block_mb: float) -> int:

@@ -4,30 +4,21 @@ The common code holds several N × N matrices for N queries and gallery entries 
 a sparse row, and distances are made block by block.
 """
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.retrieval.distances import Distance, FeatureDistance, Features, Metric, Rows, feature_tensor
+from src.retrieval.distances import Distance, FeatureDistance, Features, Metric, PairDistance, Rows, feature_tensor
 from src.retrieval.evaluation import block_rows
 from src.retrieval.ranking import nearest
 from src.retrieval.relevance import Integers
 from src.retrieval.sparse import SparseRows
+from src.retrieval.terms import shifted
 from src.retrieval.threads import for_each, map_each
 
 _CHUNK = 64  # images whose neighbourhoods are encoded together
 _ENTRY_BYTES = 12  # an index and a weight
-
-
-class SelfDistance(Distance, Protocol):
-    """Distance of a set to itself, symmetric, that also measures single pairs."""
-
-    def pairs(self, queries: Tensor, gallery: Tensor) -> Tensor:
-        """Distances of as many rows to as many others, float32 `(p,)`."""
-        ...
 
 
 def k_reciprocal(
@@ -59,7 +50,7 @@ class KReciprocalDistance:
     hold the `k1` nearest, are expanded by those of `k1 / 2` (rounded half to even) and averaged over the `k2` nearest.
 
     Args:
-        everything: Distance of queries and gallery together, queries first, to themselves, `(N, N)`.
+        everything: Symmetric distance of queries and gallery together, queries first, to themselves, `(N, N)`.
         n_queries: How many of the N are queries.
         k1: Size of the neighbourhoods.
         k2: How many neighbours' encodings are averaged; 1 leaves them as they are.
@@ -74,7 +65,7 @@ class KReciprocalDistance:
 
     def __init__(
         self,
-        everything: SelfDistance,
+        everything: PairDistance,
         n_queries: int,
         *,
         k1: int = 20,
@@ -120,7 +111,7 @@ class KReciprocalDistance:
 
     def block(self, queries: Rows, gallery: Rows) -> Tensor:
         """Re-ranked distances of some queries to some gallery entries, float32 `(q, g)`."""
-        block = self._everything.block(queries, _shifted(gallery, self._n_queries)).cpu()
+        block = self._everything.block(queries, shifted(gallery, self._n_queries)).cpu()
         rows, values = np.arange(self._n_queries)[_numpy_index(queries)], block.numpy()
         columns = _numpy_index(gallery)
 
@@ -165,7 +156,7 @@ def _neighbours(distance: Distance, k: int, block_mb: float) -> tuple[Integers, 
     return lists, np.maximum(farthest, np.finfo(np.float32).tiny)
 
 
-def _encode(distance: SelfDistance, lists: Integers, farthest: NDArray[np.float64], half: int) -> SparseRows:
+def _encode(distance: PairDistance, lists: Integers, farthest: NDArray[np.float64], half: int) -> SparseRows:
     """Weights of every image's expanded k-reciprocal neighbourhood (Eqs. 3 to 5 and 7), summing to one."""
     reciprocal, half_lists = _reciprocal(lists), lists[:, :half]
     half_reciprocal = _reciprocal(half_lists)
@@ -222,7 +213,3 @@ def _average(encoding: SparseRows, lists: Integers) -> SparseRows:
 
 def _numpy_index(rows: Rows) -> slice | Integers:
     return rows if isinstance(rows, slice) else rows.cpu().numpy()
-
-
-def _shifted(rows: Rows, by: int) -> Rows:
-    return slice(rows.start + by, rows.stop + by) if isinstance(rows, slice) else rows + by

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from src.retrieval.relevance import Integers
 
 AP = Literal["standard", "trapezoid"]
+FilterCounts = Literal["miss", "drop"]
+MISSED = int(np.iinfo(np.int64).max)  # the rank of a positive that a filter took out of the list
 Floats = NDArray[np.float64]
 
 
@@ -22,12 +24,14 @@ class RetrievalResult:
 
     Attributes:
         ap: Average precision of each query, `(Q,)`.
-        first_hit: 1-based rank of each query's first positive, `(Q,)`.
+        first_hit: 1-based rank of each query's first positive, `(Q,)`; `MISSED` if a filter took all of them.
         inp: Inverse negative penalty of each query, positives / rank of the last positive, `(Q,)` (Ye et al.,
             Deep Learning for Person Re-identification, 2021, Eq. 14).
         n_positives: Number of each query's positives, `(Q,)`.
         n_gallery: Number of gallery entries.
         ties: Number of (positive, non-positive) pairs at exactly the same distance, ranked in gallery order.
+        filtered: Number of positives that a filter (camera, time) took out of the lists.
+        filter_counts: Whether those count as missed (`"miss"`) or left the denominator (`"drop"`).
         ap_kind: `"standard"` (mean precision at the positives) or `"trapezoid"` (area under the interpolated
             precision-recall curve, the Oxford Buildings code that VeRi-776's and Market-1501's use).
         indices: The nearest gallery entries of each query, `(Q, k)`, −1 where there are fewer than k.
@@ -40,6 +44,8 @@ class RetrievalResult:
     n_positives: Integers
     n_gallery: int
     ties: int
+    filtered: int
+    filter_counts: FilterCounts
     ap_kind: AP
     indices: Integers
     distances: NDArray[np.float32]
@@ -52,6 +58,7 @@ class RetrievalResult:
         *,
         n_gallery: int,
         ties: int = 0,
+        filter_counts: FilterCounts = "miss",
         ap: AP = "standard",
         indices: Integers | None = None,
         distances: NDArray[np.float32] | None = None,
@@ -59,32 +66,43 @@ class RetrievalResult:
         """Computes the metrics from the rank of every positive.
 
         Args:
-            ranks: 1-based ranks, query after query, ascending within each.
+            ranks: 1-based ranks, query after query, ascending within each; `MISSED` for filtered positives.
             n_positives: How many of them belong to each query, `(Q,)`.
             n_gallery: Number of gallery entries.
             ties: Number of (positive, non-positive) pairs at the same distance.
+            filter_counts: `"miss"` leaves filtered positives in the denominator, `"drop"` takes them out.
             ap: How precision is averaged.
             indices: The nearest entries of each query, `(Q, k)`.
             distances: Their distances, `(Q, k)`.
 
         Raises:
-            ValueError: If `ap` is unknown.
+            ValueError: If `ap` or `filter_counts` is unknown.
         """
         if ap not in get_args(AP):
             raise ValueError(f"ap is {ap!r}, expected one of {', '.join(get_args(AP))}.")
+        if filter_counts not in get_args(FilterCounts):
+            raise ValueError(
+                f"filter_counts is {filter_counts!r}, expected one of {', '.join(get_args(FilterCounts))}."
+            )
         n_queries = len(n_positives)
         query = np.repeat(np.arange(n_queries), n_positives)
+        missed = ranks == MISSED
+        filtered = int(missed.sum())
+        if filter_counts == "drop":
+            n_positives = np.bincount(query[~missed], minlength=n_queries)
+            query, ranks, missed = query[~missed], ranks[~missed], missed[~missed]
         last = np.cumsum(n_positives)
         found = np.arange(1, len(ranks) + 1) - (last - n_positives)[query]
         precision = found / ranks
         if ap == "trapezoid":
             before = np.divide(found - 1, ranks - 1, out=np.ones(len(ranks)), where=ranks > 1)
             precision = (precision + before) / 2
+        precision[missed] = 0
         valid = n_positives > 0
         count = n_positives[valid]
         average, inp = np.full(n_queries, np.nan), np.full(n_queries, np.nan)
         average[valid] = np.bincount(query, weights=precision, minlength=n_queries)[valid] / count
-        inp[valid] = count / ranks[last[valid] - 1]
+        inp[valid] = np.where(missed[last[valid] - 1], 0, count / ranks[last[valid] - 1])
         first_hit = np.zeros(n_queries, dtype=np.int64)
         first_hit[valid] = ranks[last[valid] - count]
         return cls(
@@ -94,6 +112,8 @@ class RetrievalResult:
             n_positives=n_positives,
             n_gallery=n_gallery,
             ties=ties,
+            filtered=filtered,
+            filter_counts=filter_counts,
             ap_kind=ap,
             indices=np.empty((n_queries, 0), dtype=np.int64) if indices is None else indices,
             distances=np.empty((n_queries, 0), dtype=np.float32) if distances is None else distances,
@@ -130,6 +150,8 @@ class RetrievalResult:
             "gallery": self.n_gallery,
             "skipped": int(np.count_nonzero(~self.valid)),
             "ties": self.ties,
+            "filtered": self.filtered,
+            "filter_counts": self.filter_counts,
             "ap": self.ap_kind,
         }
 

@@ -15,7 +15,7 @@ from src.retrieval.relevance import Integers, Relevance
 
 Backend = Literal["faiss", "torch"]
 
-_SPARE = 16  # candidates beyond k: the product's rounding may swap neighbours at the end of a list
+SPARE = 16  # candidates beyond k: the product's rounding may swap neighbours at the end of a list
 _FAISS_GPU_LIMIT = 2048  # the longest list FAISS selects on a GPU
 
 
@@ -41,7 +41,7 @@ def search(
         k: Length of the lists.
         backend: `"faiss"` searches on a GPU if the installed FAISS sees one, else on the CPU, with the gallery in
             float32; lists too long for its GPU search go to torch. `"torch"` searches where the features lie.
-        metric: `"euclidean"`, or `"cosine"` for 1 − cosine similarity.
+        metric: What distances are, see `FeatureDistance`.
         relevance: If given, the entries it ignores are left out of the lists.
         block_mb: Memory for one block of distances, in MiB.
 
@@ -63,14 +63,14 @@ def search(
             f"relevance has {relevance.n_queries} queries and {relevance.n_gallery} gallery entries, "
             f"expected {n_queries} and {n_gallery}."
         )
-    faiss = _import_faiss() if backend == "faiss" else None
+    faiss = import_faiss("backend='faiss'", "backend='torch'") if backend == "faiss" else None
     indices = np.full((n_queries, k), -1, dtype=np.int64)
     distances = np.full((n_queries, k), np.inf, dtype=np.float32)
     if n_queries == 0 or n_gallery == 0:
         return indices, distances
 
     queries, entries = feature_tensor("query", query), feature_tensor("gallery", gallery)
-    wanted = min(k + _most_ignored(relevance) + _SPARE, n_gallery)
+    wanted = min(k + _most_ignored(relevance) + SPARE, n_gallery)
     if faiss is None or (faiss.get_num_gpus() > 0 and wanted > _FAISS_GPU_LIMIT):
         candidates = _torch_candidates(distance, wanted, block_rows(n_gallery, block_mb))
     else:
@@ -112,8 +112,8 @@ def _torch_candidates(distance: FeatureDistance, k: int, rows: int) -> Integers:
 
 
 def _faiss_candidates(faiss: ModuleType, query: Tensor, gallery: Tensor, k: int, metric: Metric) -> Integers:
-    if metric == "cosine":
-        query, gallery = _normalised(query), _normalised(gallery)
+    if metric in ("cosine", "angle"):
+        query, gallery = (torch.nn.functional.normalize(features.float()) for features in (query, gallery))
         measure = faiss.METRIC_INNER_PRODUCT
     else:
         measure = faiss.METRIC_L2
@@ -123,16 +123,21 @@ def _faiss_candidates(faiss: ModuleType, query: Tensor, gallery: Tensor, k: int,
     return faiss.knn(*arrays, k, metric=measure)[1]
 
 
-def _normalised(features: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(features.float(), dim=-1)
+def import_faiss(setting: str, instead: str) -> ModuleType:
+    """FAISS, if it is installed.
 
+    Args:
+        setting: What asks for it, as the user wrote it.
+        instead: What the user can write to do without.
 
-def _import_faiss() -> ModuleType:
+    Raises:
+        ModuleNotFoundError: If it is not.
+    """
     try:
         import faiss
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "backend='faiss' needs FAISS, which is not installed: install faiss-gpu or faiss-cpu, "
-            "or choose backend='torch', which gives the same lists."
+            f"{setting} needs FAISS, which is not installed: install faiss-gpu or faiss-cpu, "
+            f"or choose {instead}, which gives exact lists without it."
         ) from error
     return faiss

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.retrieval import Relevance, evaluate, evaluate_distance
+from src.retrieval import MISSED, Relevance, evaluate, evaluate_distance
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
@@ -212,21 +212,36 @@ def test_empty_sets_give_no_numbers(n_queries, n_gallery):
     assert (result.indices == -1).all()
 
 
-def test_any_distance_can_be_ranked_even_infinite_ones():
+@pytest.mark.parametrize("filter_counts", ["miss", "drop"])
+def test_an_infinite_distance_is_an_entry_that_a_filter_took_out(filter_counts):
     rng = np.random.default_rng(8)
-    matrix = rng.integers(0, 6, (11, 40)).astype(np.float32)
-    matrix[matrix == 5] = np.inf
-    query_ids, gallery_ids = rng.integers(0, 4, 11), rng.integers(0, 4, 40)
-    cameras = rng.integers(0, 2, 11), rng.integers(0, 2, 40)
+    matrix = rng.integers(0, 6, (30, 40)).astype(np.float32)
+    matrix[rng.random(matrix.shape) < 0.4] = np.inf
+    query_ids, gallery_ids = rng.integers(0, 20, 30), rng.integers(0, 20, 40)
+    cameras = rng.integers(0, 2, 30), rng.integers(0, 2, 40)
     relevance = Relevance(
         query_ids, gallery_ids, query_cameras=cameras[0], gallery_cameras=cameras[1], ignore="same_camera"
     )
+    result = evaluate_distance(Matrix(matrix), relevance, filter_counts=filter_counts, top_k=40)
 
-    def ignored(q, g):
-        return query_ids[q] == gallery_ids[g] and cameras[0][q] == cameras[1][g]
-
-    result = evaluate_distance(Matrix(matrix), relevance)
-    assert_equal(result, reference(matrix, query_ids, gallery_ids, ignored))
+    n_filtered = 0
+    for q, row in enumerate(matrix):
+        counted = [g for g in range(40) if not (query_ids[q] == gallery_ids[g] and cameras[0][q] == cameras[1][g])]
+        ranking = [g for g in np.argsort(row, kind="stable") if g in counted and np.isfinite(row[g])]
+        hits = [rank for rank, g in enumerate(ranking, start=1) if query_ids[q] == gallery_ids[g]]
+        filtered = sum(query_ids[q] == gallery_ids[g] and np.isinf(row[g]) for g in counted)
+        n_filtered += filtered
+        n_positives = len(hits) + (filtered if filter_counts == "miss" else 0)
+        assert result.n_positives[q] == n_positives
+        assert result.indices[q].tolist() == ranking + [-1] * (40 - len(ranking))
+        if n_positives == 0:
+            assert not result.valid[q]
+            continue
+        precisions = [found / rank for found, rank in enumerate(hits, start=1)]
+        assert result.ap[q] == pytest.approx(sum(precisions) / n_positives)
+        assert result.inp[q] == pytest.approx(0 if len(hits) < n_positives else n_positives / hits[-1])
+        assert result.first_hit[q] == (hits[0] if hits else MISSED)
+    assert result.filtered == n_filtered > 0
 
 
 class Matrix:

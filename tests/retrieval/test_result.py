@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from src.retrieval import RetrievalResult
+from src.retrieval import MISSED, RetrievalResult
 
 
 def two_queries(**more):
@@ -27,6 +27,8 @@ def test_metrics_by_hand():
         "gallery": 9,
         "skipped": 1,
         "ties": 6,
+        "filtered": 0,
+        "filter_counts": "miss",
         "ap": "standard",
     }
 
@@ -34,6 +36,21 @@ def test_metrics_by_hand():
 def test_trapezoid_by_hand():
     expected = [((1 + 1) / 2 + (1 / 3 + 2 / 4) / 2) / 2, np.nan, (0 + 1 / 3) / 2]
     np.testing.assert_allclose(two_queries(ap="trapezoid").ap, expected)
+
+
+def test_a_filtered_positive_stays_in_the_denominator_unless_told_otherwise():
+    ranks, counts = np.array([2, MISSED, MISSED, 1]), np.array([2, 1, 1])
+    missed = RetrievalResult.from_ranks(ranks, counts, n_gallery=9)
+    np.testing.assert_array_equal(missed.ap, [1 / 4, 0, 1])
+    np.testing.assert_array_equal(missed.inp, [0, 0, 1])
+    assert [missed.cmc(k) for k in (1, 2, 1000)] == [1 / 3, 2 / 3, 2 / 3]
+    assert (missed.filtered, missed.n_positives.tolist()) == (2, [2, 1, 1])
+    dropped = RetrievalResult.from_ranks(ranks, counts, n_gallery=9, filter_counts="drop")
+    np.testing.assert_array_equal(dropped.ap, [1 / 2, np.nan, 1])
+    np.testing.assert_array_equal(dropped.inp, [1 / 2, np.nan, 1])
+    assert dropped.valid.tolist() == [True, False, True]
+    assert dropped.summary()["filter_counts"] == "drop"
+    assert dropped.filtered == 2
 
 
 def test_breakdown_averages_each_group_of_queries():
@@ -46,6 +63,8 @@ def test_breakdown_averages_each_group_of_queries():
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="ap is 'interpolated'"):
         two_queries(ap="interpolated")
+    with pytest.raises(ValueError, match="filter_counts is 'hit'"):
+        two_queries(filter_counts="hit")
     with pytest.raises(ValueError, match="k is 0"):
         two_queries().cmc(0)
     with pytest.raises(ValueError, match=r"groups has shape \(2,\), expected \(3,\)"):

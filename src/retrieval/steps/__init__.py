@@ -1,0 +1,92 @@
+"""Post-processing as a list of steps, chosen by name.
+
+Feature steps change features, distance steps add a term, `k_reciprocal` re-ranks, filters take entries out of a query's
+list, ranking steps change its order. Each is a small dataclass of its options, a function from states to states. One
+that cannot come where it stands, or lacks what it needs, says so.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from src.retrieval.state import State
+from src.retrieval.steps.base import Step, StepError
+from src.retrieval.steps.distances import (
+    AttributeConstraint,
+    CameraVerification,
+    KReciprocal,
+    SpatioTemporal,
+    SumDistances,
+    TimeWindow,
+)
+from src.retrieval.steps.features import Concatenate, DBSCANExpansion, QueryExpansion, QueryGroups, TrackFeatures
+from src.retrieval.steps.ranking import ExpandTracks, GroupReranked
+
+#: Name → step, in an order that makes sense.
+STEPS: dict[str, type[Step]] = {
+    step.name: step
+    for step in (
+        Concatenate,
+        DBSCANExpansion,
+        QueryExpansion,
+        QueryGroups,
+        TrackFeatures,
+        SpatioTemporal,
+        AttributeConstraint,
+        KReciprocal,
+        SumDistances,
+        CameraVerification,
+        TimeWindow,
+        ExpandTracks,
+        GroupReranked,
+    )
+}
+
+__all__ = ["STEPS", "Step", "StepError", "make_steps", "take"]
+
+
+def make_steps(names: Sequence[str], options: Mapping[Any, Any]) -> list[Step]:
+    """The steps of a list of names.
+
+    Args:
+        names: Names in `STEPS`.
+        options: Options of each step by its name; those of steps that are not in the list are ignored.
+
+    Raises:
+        StepError: If a name or an option is unknown.
+    """
+    return [_make(name, options.get(name) or {}) for name in names]
+
+
+def _make(name: str, options: Mapping[Any, Any]) -> Step:
+    if name not in STEPS:
+        raise StepError(f"retrieval.steps names {name!r}, expected some of {', '.join(STEPS)}{_hint(name, STEPS)}")
+    allowed = [field.name for field in fields(STEPS[name])]
+    for option in options:
+        if option not in allowed:
+            shown = ", ".join(allowed) or "no options"
+            raise StepError(f"retrieval.{name}.{option} is unknown: {name} takes {shown}{_hint(option, allowed)}")
+    return STEPS[name](**{str(option): value for option, value in options.items()})
+
+
+def _hint(name: str, allowed: Any) -> str:
+    near = difflib.get_close_matches(str(name), allowed, n=1)
+    return f"; did you mean {near[0]!r}?" if near else "."
+
+
+def take(states: Sequence[State], steps: Sequence[Step]) -> State:
+    """Takes all steps, for one model or several.
+
+    Raises:
+        StepError: If a step cannot be taken, or the models' states are not joined by any.
+    """
+    current = list(states)
+    for step in steps:
+        current = step.run(current)
+    if len(current) > 1:
+        raise StepError(
+            f"retrieval.steps leaves {len(current)} models apart: put concatenate first to join their features, or "
+            "sum_distances after the steps that make their distances."
+        )
+    return current[0]
