@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 _HERE = Path(__file__).resolve().parent
 #: The `conf/` folder: inside the package when installed from a wheel, beside it in a checkout.
@@ -37,10 +37,10 @@ def check_config(cfg: DictConfig) -> None:
     from src.stages import Stage, TrainConfig
 
     _check_keys("", cfg, [f.name for f in fields(TrainConfig)])
-    _check_keys("data", cfg.data, DATA_KEYS)
+    _check_data("data", cfg.data)
     for name, stage in cfg.stages.items():
         _check_keys(f"stages.{name}", stage, [f.name for f in fields(Stage)])
-        _check_keys(f"stages.{name}.data", stage.data, DATA_KEYS)
+        _check_data(f"stages.{name}.data", stage.data)
     check_targets(cfg)
     for name, stage in cfg.stages.items():
         _check_needs(cfg.method, f"stages.{name}", stage.data)
@@ -50,8 +50,7 @@ def _check_needs(method: DictConfig, key: str, data: DictConfig) -> None:
     """Refuses a method on a data set that lacks what the method cannot do without."""
     from hydra.utils import get_object
 
-    lacking = get_object(method._target_).needs - get_object(data.layout._target_).provides
-    if lacking:
+    if lacking := get_object(method._target_).needs - _provided(data):
         raise ConfigError(
             f"{method._target_.rpartition('.')[2]} needs {', '.join(sorted(lacking))} and {data.name} ({key}.data) has "
             f"none; data sets that have: {', '.join(_data_sets_with(lacking))}."
@@ -60,18 +59,78 @@ def _check_needs(method: DictConfig, key: str, data: DictConfig) -> None:
 
 def _data_sets_with(columns: frozenset[str]) -> list[str]:
     from hydra import compose
+
+    return [name for name in _data_sets() if columns <= _provided(compose(f"data/{name}").data)]
+
+
+def _data_sets() -> list[str]:
+    return sorted(file.stem for file in Path(CONF_DIR, "data").glob("*.yaml"))
+
+
+def _provided(data: DictConfig) -> frozenset[str]:
+    """The columns that a data set can have; with side data only the tables can tell, so all of them."""
     from hydra.utils import get_object
 
-    names = []
-    for file in sorted(Path(CONF_DIR, "data").glob("*.yaml")):
-        layout = get_object(compose("data/" + file.stem).data.layout._target_)
-        if columns <= layout.provides:
-            names.append(file.stem)
-    return names
+    from src.data.table import COLUMNS
+
+    if data.get("extra"):
+        return frozenset(COLUMNS)
+    if "sources" in data:
+        return frozenset().union(*(_provided(source) for source in (data.sources or {}).values()))
+    provides: frozenset[str] = get_object(data.layout._target_).provides
+    return provides
 
 
 #: What a file in `conf/data/` says.
-DATA_KEYS = ("name", "root", "layout", "tasks", "ap")
+DATA_KEYS = ("name", "root", "layout", "tasks", "ap", "trials", "trial_seed", "extra", "holdout")
+#: What a pool says instead, and what each of its sources may say beyond the keys of its own file.
+POOL_KEYS = ("name", "sources", "target", "layout", "tasks", "ap", "trials", "trial_seed", "holdout")
+SOURCE_KEYS = ("role", "first_ids", "use")
+
+
+def _check_data(key: str, data: DictConfig) -> None:
+    if "sources" not in data:
+        _check_keys(key, data, DATA_KEYS)
+        return
+    _check_keys(key, data, POOL_KEYS)
+    for name, source in (data.sources or {}).items():
+        _check_keys(f"{key}.sources.{name}", source, (*DATA_KEYS, *SOURCE_KEYS))
+
+
+def complete_pools(cfg: DictConfig) -> None:
+    """Fills in what pools do not say: of a source, what its file in `conf/data/` says; the tasks, from the target.
+
+    Args:
+        cfg: The composed configuration of a command, with `data`, `stages` or both; changed in place.
+
+    Raises:
+        ConfigError: If a source has no file, is a pool itself, or the target is not among the sources.
+    """
+    nodes = {"data": cfg.get("data")} | {f"stages.{name}.data": s.data for name, s in cfg.get("stages", {}).items()}
+    for key, data in nodes.items():
+        if data and "sources" in data:
+            with open_dict(data):
+                _complete_pool(key, data)
+
+
+def _complete_pool(key: str, pool: DictConfig) -> None:
+    from hydra import compose
+
+    for name, said in (pool.sources or {}).items():
+        if said and "_target_" in said.get("layout", {}):
+            continue
+        _check_keys(f"{key}.sources", OmegaConf.create({name: None}), _data_sets(), owner="a pool's sources")
+        base = compose(f"data/{name}").data
+        if "sources" in base:
+            raise ConfigError(f"{key}.sources.{name} is a pool itself; name its sources instead.")
+        OmegaConf.set_struct(base, False)
+        pool.sources[name] = OmegaConf.merge(base, said or {})
+    if pool.target is not None and pool.target not in (pool.sources or {}):
+        raise ConfigError(f"{key}.target is {pool.target!r}, expected one of {', '.join(pool.sources or [])}, or null.")
+    target = pool.sources[pool.target] if pool.target is not None else {"tasks": [], "ap": "standard"}
+    for name in ("tasks", "ap"):
+        if pool[name] is None:
+            pool[name] = target[name]
 
 
 def check_targets(cfg: DictConfig) -> None:

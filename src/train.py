@@ -13,10 +13,11 @@ def main(cfg: DictConfig) -> None:
     from src.entry import one_sentence_errors
 
     with one_sentence_errors():
-        from src.config import check_config
+        from src.config import check_config, complete_pools
         from src.launch import local_processes, relaunch
         from src.stages import run
 
+        complete_pools(cfg)
         check_config(cfg)
         processes = local_processes(cfg.trainer)
         if processes > 1:

@@ -5,7 +5,7 @@ import pytest
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from src.config import CONF_DIR, ConfigError, check_config
+from src.config import CONF_DIR, ConfigError, check_config, complete_pools
 
 
 def choices(group: str) -> list[str]:
@@ -74,3 +74,94 @@ def test_a_class_of_another_package_is_refused(composed, target):
 def test_public_names_of_the_sweeps(composed):
     cfg = composed("method=dndm", "method.alpha=0.2", "method.beta=0.1")
     assert (cfg.method.alpha, cfg.method.beta) == (0.2, 0.1)
+
+
+POOL = ("method=bot", "data=pool")
+
+
+def test_a_pools_sources_are_completed_from_the_files_they_are_named_after(composed):
+    said = "{quickstart: {root: /x, use: all}, vehicleid: {layout: {test_ids: 1600}}, veri776: null}"
+    cfg = composed(*POOL, f"data.sources={said}", "data.target=veri776")
+    complete_pools(cfg)
+    complete_pools(cfg)  # `stages.main.data` is the same node
+    check_config(cfg)
+    sources = OmegaConf.to_container(cfg.data, resolve=True)["sources"]
+    for name in ("quickstart", "vehicleid", "veri776"):
+        alone = OmegaConf.to_container(composed(f"data={name}").data, resolve=True)
+        if name == "quickstart":
+            alone |= {"root": "/x", "use": "all"}
+            alone["layout"]["root"] = "/x"
+        if name == "vehicleid":
+            alone["layout"]["test_ids"] = 1600
+            alone["name"] = alone["layout"]["name"] = "vehicleid_1600"
+        assert sources[name] == alone
+    veri = composed("data=veri776").data
+    assert (cfg.data.tasks, cfg.data.ap) == (veri.tasks, veri.ap)
+    assert cfg.stages.main.data.layout.sources.veri776.layout.name == "veri776"
+
+
+def test_a_pool_without_target_has_no_tasks_and_its_tasks_can_be_chosen(composed):
+    cfg = composed(*POOL, "data.sources={quickstart: {}}")
+    complete_pools(cfg)
+    assert (cfg.data.tasks, cfg.data.ap) == ([], "standard")
+    cfg = composed(*POOL, "data.sources={quickstart: {}}", "data.target=quickstart", "data.tasks=[day_to_day]")
+    complete_pools(cfg)
+    assert cfg.data.tasks == ["day_to_day"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.sources={veri77: {}}"], r"'data\.sources\.veri77'.*did you mean 'veri776'"),
+        (["data.sources={vehiclenet: {}}"], r"data\.sources\.vehiclenet is a pool itself"),
+        (["data.sources={veri776: {}}", "data.target=veri"], "data.target is 'veri', expected one of veri776, or null"),
+        (["data.target=veri776"], "data.target is 'veri776'"),
+    ],
+)
+def test_a_pool_that_cannot_be_is_refused(composed, overrides, message):
+    cfg = composed(*POOL, *overrides)
+    with pytest.raises(ConfigError, match=message):
+        complete_pools(cfg)
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ("{veri776: {rot: x}}", r"'data\.sources\.veri776\.rot'.*did you mean 'root'"),
+        ("{veri776: {layout: {rot: x}}}", r"'data\.sources\.veri776\.layout\.rot'.*did you mean 'root'"),
+        ("{veri776: {first_id: 3}}", "did you mean 'first_ids'"),
+    ],
+)
+def test_unknown_keys_of_a_source_are_refused(composed, sources, message):
+    cfg = composed(*POOL, f"data.sources={sources}")
+    complete_pools(cfg)
+    with pytest.raises(ConfigError, match=message):
+        check_config(cfg)
+
+
+def test_a_pool_has_what_one_of_its_sources_has(composed):
+    cfg = composed("method=dndm", "data=pool", "data.sources={veri776: {}}")
+    complete_pools(cfg)
+    with pytest.raises(ConfigError, match="DNDM needs domain and pool"):
+        check_config(cfg)
+    cfg = composed("method=dndm", "data=pool", "data.sources={veri776: {}, dn_348: {}}")
+    complete_pools(cfg)
+    check_config(cfg)
+
+
+def test_side_data_may_bring_what_a_method_needs(composed):
+    check_config(composed("method=dndm", "data=veri776", "data.extra=domains.csv"))
+    cfg = composed("method=dndm", "data=pool", "data.sources={veri776: {extra: domains.csv}}")
+    complete_pools(cfg)
+    check_config(cfg)
+
+
+def test_vehiclenets_cityflow_can_be_its_validation(composed):
+    cfg = composed(
+        *("method=bot", "data=vehiclenet", "data@data.sources.cityflow=cityflow_vehiclenet", "data.target=cityflow")
+    )
+    complete_pools(cfg)
+    check_config(cfg)
+    assert cfg.data.sources.cityflow.layout.split == "vehiclenet"
+    assert {name: source.use for name, source in cfg.data.sources.items()} == dict.fromkeys(cfg.data.sources, "all")
+    assert cfg.data.tasks == ["image_to_image"]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from src.data.dataset import Item, ReIDDataset, train_labels
-from src.data.layouts import LAYOUTS, Layout
+from src.data.holdout import hold_out
+from src.data.layouts import LAYOUTS, HasCameraDistances, Layout, Pool
+from src.data.layouts.extra import add_extra
 from src.data.protocols import AveragePrecision, Task, build_tasks
 from src.data.samplers import BatchSampler
 from src.data.table import DataError, fingerprint, known
@@ -31,11 +34,15 @@ class ReIDDataModule(LightningDataModule):
         sampler: Makes the batch sampler from `table` (training rows), `seed`, `rank` and `world_size`; None if there is
             nothing to train.
         ap: Kind of average precision of the tasks.
+        trials: Drawings of the tasks that draw.
+        trial_seed: Decides what they draw; not the run's seed, so that runs compare.
         workers: Loader processes of each training process; None takes one a core, at most eight.
         eval_batch_size: Images in a batch of validation and test.
         seed: Seed of the run.
         needs: Columns of the table without which the method cannot train.
         repeat_batches: Train on the batches of the first epoch again and again.
+        extra: Side data, see `src.data.layouts.extra`.
+        holdout: Share of the training identities that take the place of the test set; 0 for the test set itself.
 
     Attributes:
         name: Name of the data set.
@@ -44,8 +51,10 @@ class ReIDDataModule(LightningDataModule):
         colours: Colour index → name, of the training images, sorted.
         types: Type index → name, of the training images, sorted.
         tasks: The retrieval tasks.
-        eval_rows: Every row that is a query or in a gallery of a task, ascending.
+        eval_rows: Every row that is a query or in a gallery of a task, ascending; without tasks (hidden vehicles) every
+            query and gallery row.
         fingerprint: Of the table; 16 hexadecimal digits.
+        camera_distances: Road distances, index and columns the cameras' numbers; None if the data set has none.
 
     All of them but the name exist after `setup`.
     """
@@ -57,6 +66,7 @@ class ReIDDataModule(LightningDataModule):
     tasks: list[Task]
     eval_rows: NDArray[np.int64]
     fingerprint: str
+    camera_distances: pd.DataFrame | None
 
     def __init__(
         self,
@@ -65,11 +75,15 @@ class ReIDDataModule(LightningDataModule):
         transforms: Transforms,
         sampler: MakeSampler | None = None,
         ap: AveragePrecision = "standard",
+        trials: int = 10,
+        trial_seed: int = 0,
         workers: int | None = None,
         eval_batch_size: int = 64,
         seed: int = 0,
         needs: frozenset[str] = frozenset(),
         repeat_batches: bool = False,
+        extra: Path | str | None = None,
+        holdout: float = 0,
     ) -> None:
         super().__init__()
         self.layout = layout
@@ -78,16 +92,29 @@ class ReIDDataModule(LightningDataModule):
         self.seed = seed
         self._task_names = tuple(tasks)
         self._make_sampler = sampler
-        self._ap = ap
+        self._ap: AveragePrecision = ap
+        self._trials, self._trial_seed = trials, trial_seed
         self._workers = workers
         self._eval_batch_size = eval_batch_size
         self._needs = needs
         self._repeat_batches = repeat_batches
+        self._extra = extra
+        self.holdout = holdout
 
     @property
     def num_classes(self) -> int:
         """Number of identities in the training images."""
         return len(self.labels)
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """What makes the tasks from the table: the arguments of `build_tasks`."""
+        return {
+            "names": list(self._task_names),
+            "ap": self._ap,
+            "trials": self._trials,
+            "seed": self._trial_seed,
+        }
 
     def setup(self, stage: str | None = None) -> None:
         """Reads the data set, once.
@@ -101,14 +128,20 @@ class ReIDDataModule(LightningDataModule):
         if hasattr(self, "table"):
             return
         table = self.layout.read()
+        if self._extra is not None:
+            table = add_extra(table, self._extra, self.name)
+        if self.holdout:
+            table = hold_out(table, self.holdout)
         train = table[table["split"] == "train"]
         self._check_needs(train)
         self.labels = train_labels(table)
         self.colours, self.types = (sorted(set(train[column]) - {""}) for column in ("colour", "type"))
-        self.tasks = build_tasks(table, self._task_names, self._ap)
+        self.tasks = build_tasks(table, **self.evaluation)
         sides = [side for task in self.tasks for trial in task.trials for side in (trial.query, trial.gallery)]
-        self.eval_rows = np.unique(np.concatenate(sides)) if sides else np.empty(0, dtype=np.int64)
+        test_rows = np.flatnonzero((table["split"] != "train").to_numpy())
+        self.eval_rows = np.unique(np.concatenate(sides)) if sides else test_rows
         self.fingerprint = fingerprint(table)
+        self.camera_distances = self.layout.camera_distances() if isinstance(self.layout, HasCameraDistances) else None
         self.table = table
 
     def _check_needs(self, train: pd.DataFrame) -> None:
@@ -128,8 +161,9 @@ class ReIDDataModule(LightningDataModule):
             f"{task.name} ({len(task.trials[0].query):,} queries in {len(task.trials[0].gallery):,} images)"
             for task in self.tasks
         ]
+        sources = f" ({self.layout.counts(self.table)})" if isinstance(self.layout, Pool) else ""
         return (
-            f"{self.name}: {' + '.join(parts)} images, {self.num_classes:,} training identities; "
+            f"{self.name}: {' + '.join(parts)} images, {self.num_classes:,} training identities{sources}; "
             f"tasks: {', '.join(tasks) or 'none'}."
         )
 
@@ -161,18 +195,18 @@ class ReIDDataModule(LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader[Item]]:
         """Every row of the tasks once, over all processes together; no loader if there are no tasks."""
-        if len(self.eval_rows) == 0:
-            return []
+        return [self._eval_loader(self.eval_rows)] if self.tasks else []
+
+    def test_dataloader(self) -> list[DataLoader[Item]]:
+        """The same as for validation; without tasks every query and gallery image, to be embedded."""
+        return [self._eval_loader(self.eval_rows)] if len(self.eval_rows) else []
+
+    def _eval_loader(self, rows: NDArray[np.int64]) -> DataLoader[Item]:
         rank, world_size = self._processes()
         dataset = ReIDDataset(
             self.table, self.transforms.evaluation(), self.labels, self.colours, self.types, mask=self.transforms.mask
         )
-        rows = self.eval_rows[rank::world_size].tolist()
-        return [DataLoader(dataset, self._eval_batch_size, sampler=rows, **self._loading())]
-
-    def test_dataloader(self) -> list[DataLoader[Item]]:
-        """The same as for validation."""
-        return self.val_dataloader()
+        return DataLoader(dataset, self._eval_batch_size, sampler=rows[rank::world_size].tolist(), **self._loading())
 
     def _processes(self) -> tuple[int, int]:
         """Number of this process, number of processes."""

@@ -26,6 +26,8 @@ class Protocol:
         gallery_unit: Rank single images or whole tracks.
         ap: Standard average precision, or the area under the precision-recall curve by trapezoids, which is lower.
         track_distance: A track is as far as its nearest image.
+        trials: How many times queries and gallery are drawn; every number is the mean over the trials.
+        seed: Of the draws, not of the run, so that runs compare; None if nothing is drawn.
     """
 
     name: str
@@ -34,12 +36,16 @@ class Protocol:
     gallery_unit: GalleryUnit = "image"
     ap: AveragePrecision = "standard"
     track_distance: Literal["min"] = "min"
+    trials: int = 1
+    seed: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for `metrics.json`; the track distance only where there are tracks."""
+        """Plain values for `metrics.json`; track distance, trials and seed only where there are tracks or draws."""
         rules = asdict(self)
         if self.gallery_unit == "image":
             del rules["track_distance"]
+        if self.seed is None:
+            del rules["trials"], rules["seed"]
         return rules
 
 
@@ -58,36 +64,55 @@ class Trial:
 
 @dataclass(frozen=True)
 class Task:
-    """A retrieval task: its rules and its trials (one, unless a data set's protocol draws the gallery at random)."""
+    """A retrieval task: its rules and its trials (one, unless a protocol draws queries and gallery at random)."""
 
     name: str
     protocol: Protocol
     trials: tuple[Trial, ...]
 
 
-def build_tasks(table: pd.DataFrame, names: Sequence[str], ap: AveragePrecision = "standard") -> list[Task]:
+@dataclass(frozen=True)
+class Rules:
+    """What `build_tasks` is told about all tasks."""
+
+    ap: AveragePrecision
+    trials: int
+    seed: int
+
+
+def build_tasks(
+    table: pd.DataFrame,
+    names: Sequence[str],
+    ap: AveragePrecision = "standard",
+    trials: int = 10,
+    seed: int = 0,
+) -> list[Task]:
     """Builds retrieval tasks.
 
     Args:
         table: The record table.
         names: Names in `TASKS`.
         ap: Kind of average precision.
+        trials: Number of draws, for tasks that draw.
+        seed: Of the draws; leave it alone to compare with other numbers.
 
     Returns:
         The tasks in the order of `names`.
 
     Raises:
-        DataError: If a name or `ap` is unknown, or the table cannot give a task what it needs.
+        DataError: If a name or `ap` is unknown, `trials` is below 1, or the table cannot give a task what it needs.
     """
     if ap not in get_args(AveragePrecision):
         raise DataError(f"data.ap is {ap!r}, expected one of {', '.join(get_args(AveragePrecision))}.")
+    if trials < 1:
+        raise DataError(f"The number of trials is {trials}, expected at least 1.")
     for name in names:
         if name not in TASKS:
             raise DataError(f"data.tasks names {name!r}, expected some of {', '.join(TASKS)}.")
-    return [TASKS[name](table, name, ap) for name in names]
+    return [TASKS[name](table, name, Rules(ap, trials, seed)) for name in names]
 
 
-def _across_domains(table: pd.DataFrame, name: str, ap: AveragePrecision) -> Task:
+def _across_domains(table: pd.DataFrame, name: str, rules: Rules) -> Task:
     """DN-348 and DN-Wild: there are no cameras to ignore; within one domain a query must not find itself."""
     query_domain, _, gallery_domain = name.split("_")
     if not known(table, "domain").any():
@@ -99,10 +124,10 @@ def _across_domains(table: pd.DataFrame, name: str, ap: AveragePrecision) -> Tas
     trial = _trial(table, name, domain == query_domain, domain == gallery_domain)
     direction = f"{query_domain} query → {gallery_domain} gallery"
     ignore: Ignore = "same_image" if query_domain == gallery_domain else "none"
-    return Task(name, Protocol(name, direction, ignore, ap=ap), (trial,))
+    return Task(name, Protocol(name, direction, ignore, ap=rules.ap), (trial,))
 
 
-def _image_to_image(table: pd.DataFrame, name: str, ap: AveragePrecision) -> Task:
+def _image_to_image(table: pd.DataFrame, name: str, rules: Rules) -> Task:
     """VeRi-776 as nearly all papers evaluate it. Without cameras only the query's own image is ignored."""
     everything = np.ones(len(table), dtype=bool)
     trial = _trial(table, name, everything, everything)
@@ -113,10 +138,10 @@ def _image_to_image(table: pd.DataFrame, name: str, ap: AveragePrecision) -> Tas
             f"test images of data set {_dataset(table)!r} have no camera; give all of them one, or none."
         )
     ignore: Ignore = "same_camera" if has_camera.all() else "same_image"
-    return Task(name, Protocol(name, "image query → image gallery", ignore, ap=ap), (trial,))
+    return Task(name, Protocol(name, "image query → image gallery", ignore, ap=rules.ap), (trial,))
 
 
-def _image_to_track(table: pd.DataFrame, name: str, ap: AveragePrecision) -> Task:
+def _image_to_track(table: pd.DataFrame, name: str, rules: Rules) -> Task:
     """VeRi-776 as its authors evaluate it: tracks of the query's vehicle and camera are ignored."""
     everything = np.ones(len(table), dtype=bool)
     trial = _trial(table, name, everything, everything)
@@ -126,18 +151,69 @@ def _image_to_track(table: pd.DataFrame, name: str, ap: AveragePrecision) -> Tas
                 f"Task {name!r} needs a {column} for each test image, and {missing} of {len(rows)} of data set "
                 f"{_dataset(table)!r} have none; add them or choose other data.tasks."
             )
-    protocol = Protocol(name, "image query → track gallery", "same_camera", gallery_unit="track", ap=ap)
+    protocol = Protocol(name, "image query → track gallery", "same_camera", gallery_unit="track", ap=rules.ap)
     return Task(name, protocol, (trial,))
 
 
+def _one_image(table: pd.DataFrame, name: str, rules: Rules) -> Task:
+    """VehicleID: one image of each vehicle, drawn at random, is the gallery, and the others are searched in it.
+
+    Some code searches with the drawn images in the others instead, which gives very different numbers.
+    """
+    rows = np.flatnonzero((table["split"] == "test").to_numpy()).astype(np.int64)
+    if not table["vehicle_id"].iloc[rows].duplicated().any():
+        raise DataError(
+            f"Task {name!r} draws one of several test images of each vehicle, and data set {_dataset(table)!r} has "
+            f"{len(rows)} images with split 'test', no two of one vehicle; choose other data.tasks."
+        )
+    _refuse_unknown(table, name, rows)
+    query, gallery = "all other images", "one random image of each vehicle"
+    if name == "one_query_image":
+        query, gallery = gallery, query
+    trials = []
+    for number in range(rules.trials):
+        drawn = draw_one_image(table, rows, number, rules.seed)
+        sides = rows[~drawn], rows[drawn]
+        trials.append(Trial(*(sides if name == "one_gallery_image" else sides[::-1])))
+    protocol = Protocol(
+        name, f"{query} (query) → {gallery} (gallery)", "none", ap=rules.ap, trials=rules.trials, seed=rules.seed
+    )
+    return Task(name, protocol, tuple(trials))
+
+
+def draw_one_image(table: pd.DataFrame, rows: NDArray[np.int64], trial: int, seed: int = 0) -> NDArray[np.bool_]:
+    """Draws one image of each vehicle.
+
+    The draw depends on seed, number of the trial, vehicles and paths only, not on the order of the lists.
+
+    Args:
+        table: The record table.
+        rows: Rows to draw from, `(N,)`.
+        trial: Number of the trial, from 0.
+        seed: Seed of the draws.
+
+    Returns:
+        Whether each row is drawn, `(N,)`.
+    """
+    paths, vehicles = table["path"].to_numpy()[rows], table["vehicle_id"].to_numpy()[rows]
+    order = np.lexsort((np.unique(paths, return_inverse=True)[1], vehicles))
+    _, first, count = np.unique(vehicles[order], return_index=True, return_counts=True)
+    picks = first + (np.random.default_rng([seed, trial]).random(len(first)) * count).astype(np.int64)
+    drawn = np.zeros(len(rows), dtype=bool)
+    drawn[order[picks]] = True
+    return drawn
+
+
 #: Task name → what builds it from a table. A new data set with rules of its own adds its function here.
-TASKS: dict[str, Callable[[pd.DataFrame, str, AveragePrecision], Task]] = {
+TASKS: dict[str, Callable[[pd.DataFrame, str, Rules], Task]] = {
     "day_to_night": _across_domains,
     "night_to_day": _across_domains,
     "day_to_day": _across_domains,
     "night_to_night": _across_domains,
     "image_to_image": _image_to_image,
     "image_to_track": _image_to_track,
+    "one_gallery_image": _one_image,
+    "one_query_image": _one_image,
 }
 
 
@@ -152,12 +228,17 @@ def _trial(table: pd.DataFrame, name: str, as_query: NDArray[np.bool_], as_galle
             )
         sides.append(rows.astype(np.int64))
     query, gallery = sides
+    _refuse_unknown(table, name, query)
+    return Trial(query, gallery)
+
+
+def _refuse_unknown(table: pd.DataFrame, name: str, query: NDArray[np.int64]) -> None:
     if nobody := int((~known(table, "vehicle_id")[query]).sum()):
         raise DataError(
             f"Task {name!r}: {nobody} of {len(query)} queries of data set {_dataset(table)!r} show an unknown "
-            "vehicle (vehicle_id −1); only gallery images may."
+            "vehicle (vehicle_id −1); only gallery images may. CityFlow's test vehicles are hidden: take "
+            "data=cityflow_holdout for numbers, or write_submission for the challenge's server."
         )
-    return Trial(query, gallery)
 
 
 def _dataset(table: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from src.data.datamodule import ReIDDataModule
-from src.data.layouts import CSV, DayNight
+from src.data.layouts import CSV, DayNight, Pool
 from src.data.samplers import DayNightSampler, IdentitySampler, PlainSampler
 from src.data.table import DataError, fingerprint
 from src.data.transforms import Transforms
@@ -109,7 +109,7 @@ def test_evaluation_alone_and_training_alone(layout):
     data = build(layout, tasks=[])
     data.setup("fit")
     assert data.val_dataloader() == []
-    assert len(data.eval_rows) == 0
+    assert data.eval_rows.tolist() == [8, 9, 10, 11, 12]  # to be embedded, not measured
     assert data.summary().endswith("tasks: none.")
     text = (layout.root / "table.csv").read_text().replace("train", "gallery")
     (layout.root / "table.csv").write_text(text)
@@ -125,11 +125,51 @@ def test_what_the_method_needs_must_be_there(layout):
     data.setup()
     with pytest.raises(
         DataError,
-        match=r"needs 'camera_id' of the training images, and data set 'tiny' has none; .*\(VeRi776, CSV\)",
+        match=r"needs 'camera_id' of the training images, and data set 'tiny' has none; .*\(VeRi776, .*CSV\)",
     ):
         build(layout, needs=frozenset({"domain", "camera_id"})).setup()
-    with pytest.raises(DataError, match=r"needs 'track_id' .*\(CSV\)|needs 'track_id' .*\(VeRi776, CSV\)"):
+    with pytest.raises(DataError, match=r"needs 'track_id' .*\(VeRi776, CityFlow, CSV\)"):
         build(layout, needs=frozenset({"track_id"})).setup()
+
+
+def test_side_data_count_as_the_data_sets_own(layout, tmp_path):
+    plain = build(layout)
+    plain.setup()
+    (tmp_path / "extra.csv").write_text("path,camera_id\n" + "".join(f"{number}.png,{number}\n" for number in range(8)))
+    data = build(layout, extra=tmp_path / "extra.csv", needs=frozenset({"camera_id"}))
+    data.setup()
+    assert data.table["camera_id"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, -1, -1, -1, -1, -1]
+    assert data.fingerprint != plain.fingerprint
+    assert data.labels == plain.labels
+
+
+def test_a_pool_says_what_each_source_gives(layout):
+    sources = {"real": {"layout": layout}, "drawn": {"layout": layout, "role": "synthetic", "first_ids": 1}}
+    data = build(Pool("both", sources, target="real"))
+    data.setup()
+    assert data.labels == [("drawn", 3), ("real", 3), ("real", 5)]
+    assert data.summary() == (
+        "both: 12 train + 1 gallery + 4 test images, 3 training identities (real: 8 real images of 2 vehicles; "
+        "drawn: 4 synthetic images of 1 vehicles); tasks: day_to_night (2 queries in 2 images)."
+    )
+    (batch, *_) = data.train_dataloader()
+    assert set(batch["label"].tolist()) <= {0, 1, 2}
+
+
+def test_images_of_hidden_vehicles_can_be_embedded(layout):
+    text = (layout.root / "table.csv").read_text().replace(",9,test", ",-1,query")
+    (layout.root / "table.csv").write_text(text)
+    data = build(layout, tasks=[])
+    data.setup()
+    assert data.val_dataloader() == []
+    (loader,) = data.test_dataloader()
+    assert [row for batch in loader for row in batch["row"].tolist()] == [8, 9, 10, 11, 12]
+    with pytest.raises(DataError, match="unknown vehicle"):
+        build(layout, tasks=["image_to_image"]).setup()
+    (layout.root / "table.csv").write_text("\n".join(text.splitlines()[:9]))
+    data = build(layout, tasks=[])
+    data.setup()
+    assert data.test_dataloader() == []
 
 
 def test_masks_and_glare_come_with_the_transforms(layout, tmp_path):

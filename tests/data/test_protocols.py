@@ -68,6 +68,67 @@ def test_image_to_track():
     assert (rules["gallery_unit"], rules["track_distance"], rules["ignore"]) == ("track", "min", "same_camera")
 
 
+def vehicle_id_table(seed: int) -> pd.DataFrame:
+    """Test images without cameras, two to five of each vehicle, in random order."""
+    rng = np.random.default_rng(seed)
+    vehicles = rng.permutation(np.repeat(rng.permutation(500)[:12], rng.integers(2, 6, 12)))
+    n = len(vehicles)
+    return make_table(
+        "root", "set", {"path": [f"{name}.jpg" for name in rng.permutation(n)], "split": "test", "vehicle_id": vehicles}
+    )
+
+
+def trials_by_path(table: pd.DataFrame, **options) -> list[tuple[list[str], list[str]]]:
+    (task,) = build_tasks(table, ["one_gallery_image"], **options)
+    return [
+        tuple(sorted(table["path"][side].tolist()) for side in (trial.query, trial.gallery)) for trial in task.trials
+    ]
+
+
+def test_one_gallery_image_is_drawn_of_each_vehicle_in_each_trial():
+    table = vehicle_id_table(7)
+    (task,) = build_tasks(table, ["one_gallery_image"])
+    for trial in task.trials:
+        assert sorted(table["vehicle_id"][trial.gallery]) == sorted(table["vehicle_id"].unique())
+        assert sorted([*trial.query, *trial.gallery]) == table.index.tolist()
+        assert (np.diff(trial.query) > 0).all()
+        assert (np.diff(trial.gallery) > 0).all()
+        assert trial.query.dtype == trial.gallery.dtype == np.int64
+    assert len({tuple(trial.gallery) for trial in task.trials}) == len(task.trials) == 10
+    assert task.protocol.as_dict() == {
+        "name": "one_gallery_image",
+        "direction": "all other images (query) → one random image of each vehicle (gallery)",
+        "ignore": "none",
+        "gallery_unit": "image",
+        "ap": "standard",
+        "trials": 10,
+        "seed": 0,
+    }
+
+
+def test_each_image_of_a_vehicle_is_drawn_equally_often():
+    table = make_table("r", "set", {"path": list("abcdef"), "split": "test", "vehicle_id": [1, 1, 2, 2, 2, 2]})
+    (task,) = build_tasks(table, ["one_gallery_image"], trials=4000)
+    counts = np.bincount(np.concatenate([trial.gallery for trial in task.trials]), minlength=6)
+    assert np.allclose(counts, [2000, 2000, 1000, 1000, 1000, 1000], atol=150)
+
+
+def test_one_query_image_is_the_other_direction():
+    table = vehicle_id_table(8)
+    there, back = build_tasks(table, ["one_gallery_image", "one_query_image"])
+    for one, other in zip(there.trials, back.trials, strict=True):
+        assert (one.query.tolist(), one.gallery.tolist()) == (other.gallery.tolist(), other.query.tolist())
+    assert back.protocol.direction == "one random image of each vehicle (query) → all other images (gallery)"
+
+
+def test_draws_depend_on_seed_and_trial_but_not_on_the_order_of_the_list():
+    table = vehicle_id_table(9)
+    shuffled = table.sample(frac=1, random_state=1).reset_index(drop=True)
+    assert trials_by_path(shuffled) == trials_by_path(table)
+    assert trials_by_path(table, trials=3) == trials_by_path(table)[:3]
+    assert trials_by_path(table, seed=1) != trials_by_path(table)
+
+
 def test_training_images_need_neither_camera_nor_track():
     table = random_table(4)
     table.loc[table["split"] == "train", ["camera_id", "track_id"]] = -1
@@ -106,3 +167,11 @@ def test_what_cannot_be_evaluated_is_explained():
         build_tasks(random_table(6, camera_id=-1), ["image_to_track"])
     with pytest.raises(DataError, match="'image_to_track' needs a track_id"):
         build_tasks(random_table(6, track_id=-1), ["image_to_track"])
+    with pytest.raises(
+        DataError, match=r"'one_gallery_image' draws .* 60 images with split 'test', no two of one vehicle"
+    ):
+        build_tasks(random_table(6, split="test", vehicle_id=np.arange(60)), ["one_gallery_image"])
+    with pytest.raises(DataError, match=r"'one_query_image': 60 of 60 queries .* unknown vehicle"):
+        build_tasks(random_table(6, split="test", vehicle_id=-1), ["one_query_image"])
+    with pytest.raises(DataError, match="The number of trials is 0, expected at least 1"):
+        build_tasks(table, ["one_gallery_image"], trials=0)

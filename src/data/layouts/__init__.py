@@ -1,12 +1,18 @@
 """Parsers: one small class a data set, folder → record table."""
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import pandas as pd
 
+from src.data.layouts.cityflow import CityFlow
+from src.data.layouts.compcars import CompCars
 from src.data.layouts.csv import CSV
 from src.data.layouts.dn import DayNight
+from src.data.layouts.pool import Pool
+from src.data.layouts.vehicle_id import VehicleID
+from src.data.layouts.vehiclex import VehicleX
 from src.data.layouts.veri776 import VeRi776
+from src.data.layouts.veri_wild import VeriWild, VeriWild2
 
 
 class Layout(Protocol):
@@ -24,7 +30,30 @@ class Layout(Protocol):
         ...
 
 
-#: Every parser, for messages that say where else to look.
-LAYOUTS: tuple[type[Any], ...] = (DayNight, VeRi776, CSV)
+@runtime_checkable
+class HasCameraDistances(Protocol):
+    """What a parser offers beyond that if the data set comes with road distances between its cameras."""
 
-__all__ = ["CSV", "LAYOUTS", "DayNight", "Layout", "VeRi776"]
+    def camera_distances(self) -> pd.DataFrame | None:
+        """The distances, index and columns the cameras' numbers; None if this copy lacks them."""
+        ...
+
+
+#: Every parser, for messages that say where else to look.
+LAYOUTS: tuple[type[Any], ...] = (DayNight, VeRi776, VehicleID, VehicleX, VeriWild, VeriWild2, CityFlow, CompCars, CSV)
+
+__all__ = [
+    "CSV",
+    "LAYOUTS",
+    "CityFlow",
+    "CompCars",
+    "DayNight",
+    "HasCameraDistances",
+    "Layout",
+    "Pool",
+    "VeRi776",
+    "VehicleID",
+    "VehicleX",
+    "VeriWild",
+    "VeriWild2",
+]

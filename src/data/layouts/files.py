@@ -1,6 +1,8 @@
 """What the parsers share: reading lists, and looking for files without asking for each one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from os import scandir
 from pathlib import Path
 
@@ -21,18 +23,22 @@ def require_folder(folder: Path, dataset: str, expected: str) -> None:
     if not folder.is_dir():
         raise DataError(
             f"Data set {dataset!r}: {folder} is no folder, expected {expected}; "
-            "put the data set there or pass data.root=<its folder>."
+            "put the data set there or pass data.root=<its folder> (in a pool data.sources.<name>.root)."
         )
 
 
 def read_lines(path: Path, dataset: str) -> list[str]:
     """The lines of a text file without the spaces around them, empty lines included.
 
+    Args:
+        path: A file in UTF-8 or, as Chinese data sets have them, in GB 18030 (which includes GB 2312 and GBK).
+        dataset: Name of the data set, for the message.
+
     Raises:
         DataError: If the file is missing or not text.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = _decode(path.read_bytes())
     except FileNotFoundError as error:
         raise DataError(
             f"Data set {dataset!r}: the list {path} is missing; copy it from the data set's archive."
@@ -44,12 +50,33 @@ def read_lines(path: Path, dataset: str) -> list[str]:
     return [line.strip() for line in text.splitlines()]
 
 
+def _decode(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("gb18030")
+
+
 def files_in(folder: Path) -> frozenset[str]:
     """The names in a folder, none if there is no such folder."""
     try:
         return frozenset(entry.name for entry in scandir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
+
+
+#: Whether `check_files` does anything.
+_checking: ContextVar[bool] = ContextVar("_checking", default=True)
+
+
+@contextmanager
+def without_checking_files() -> Iterator[None]:
+    """Within it parsers read lists whose files are missing: for who looks for the files itself."""
+    token = _checking.set(False)
+    try:
+        yield
+    finally:
+        _checking.reset(token)
 
 
 def check_files(root: Path, paths: Sequence[str], dataset: str) -> None:
@@ -61,8 +88,10 @@ def check_files(root: Path, paths: Sequence[str], dataset: str) -> None:
         dataset: Name of the data set, for the message.
 
     Raises:
-        DataError: If any is missing; says how many and names the first three.
+        DataError: If any is missing; says how many and names the first three. Not within `without_checking_files`.
     """
+    if not _checking.get():
+        return
     found: dict[str, frozenset[str]] = {}
     missing = []
     for path in paths:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from src.data.layouts.files import check_files, files_in, read_lines, require_folder
+from src.data.layouts.label_xml import item_number, read_items
 from src.data.table import DataError, make_table
 
 #: colorID and typeID are 1-based indices into these.
@@ -19,7 +19,6 @@ COLOURS = ("yellow", "orange", "green", "gray", "red", "blue", "white", "golden"
 TYPES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "estate")
 _SPLITS = {"train": "train", "query": "query", "test": "gallery"}  # the files' word for it → ours
 _NAME = re.compile(r"(-?\d+)_c(\d+)_(\d+)_(\d+)")
-_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 
 class _Label(NamedTuple):
@@ -88,11 +87,12 @@ class VeRi776:
         check_files(Path(self.root), columns["path"], self.name)
         return make_table(self.root, self.name, columns)
 
-    def camera_distances(self) -> NDArray[np.float64] | None:
-        """Road distances between the cameras in metres, `(cameras, cameras)`; row and column 0 are camera 1.
+    def camera_distances(self) -> pd.DataFrame | None:
+        """Road distances between the cameras in metres.
 
         Returns:
-            The symmetric matrix, or None if there is no `camera_Dist.txt`.
+            The symmetric matrix with the cameras' numbers, from 1, as index and columns, or None if there is no
+            `camera_Dist.txt`.
 
         Raises:
             DataError: If the file holds no square matrix of numbers.
@@ -109,7 +109,9 @@ class VeRi776:
             triangle = np.array(rows, dtype=np.float64)
         except ValueError as error:
             raise DataError(f"Data set {self.name!r}: {file} holds something else than numbers ({error}).") from error
-        return np.maximum(triangle, triangle.T)  # the file holds one triangle, the other is zero
+        cameras = range(1, len(rows) + 1)
+        # The file holds one triangle, the other is zero.
+        return pd.DataFrame(np.maximum(triangle, triangle.T), index=cameras, columns=cameras)
 
     def relevance(self, table: pd.DataFrame) -> Relevance | None:
         """The authors' lists of right and junk gallery images, which the evaluation rules must reproduce.
@@ -160,24 +162,15 @@ class VeRi776:
         file = Path(self.root) / file_name
         if not file.is_file():
             return {}
-        try:
-            # The files declare gb2312, which Python's XML parser refuses: decode first, drop the declaration.
-            text = _DECLARATION.sub("", file.read_bytes().decode("gb18030").lstrip("\ufeff"), count=1)
-            items = [item.attrib for item in ElementTree.fromstring(text).iter("Item")]
-            return {
-                item["imageName"]: _Label(
-                    int(item["vehicleID"]),
-                    int(item["cameraID"].removeprefix("c")),
-                    item.get("colorID", ""),
-                    item.get("typeID", ""),
-                )
-                for item in items
-            }
-        except (ElementTree.ParseError, KeyError, ValueError) as error:
-            reason = f"attribute {error} is missing" if isinstance(error, KeyError) else error
-            raise DataError(
-                f"Data set {self.name!r}: {file} is no label file of VeRi-776 ({reason}); copy it from the archive."
-            ) from error
+        return {
+            item["imageName"]: _Label(
+                item_number(file, self.name, item, "vehicleID"),
+                item_number(file, self.name, item, "cameraID"),
+                item.get("colorID", ""),
+                item.get("typeID", ""),
+            )
+            for item in read_items(file, self.name)
+        }
 
     def _names(self, file_name: str, default: Sequence[str]) -> dict[str, str]:
         """Number (colorID, typeID) → name, from the data set's own list if it has one."""

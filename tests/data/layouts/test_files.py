@@ -1,6 +1,6 @@
 import pytest
 
-from src.data.layouts.files import check_files, files_in, read_lines, require_folder
+from src.data.layouts.files import check_files, files_in, read_lines, require_folder, without_checking_files
 from src.data.table import DataError
 
 
@@ -8,6 +8,12 @@ def test_read_lines_takes_any_line_end_and_keeps_empty_lines(tmp_path):
     file = tmp_path / "list.txt"
     file.write_bytes("\ufeffa b \r\n\r\nc\n".encode())
     assert read_lines(file, "set") == ["a b", "", "c"]
+
+
+def test_chinese_lists_are_read_whatever_their_encoding(tmp_path):
+    for encoding in ("utf-8", "gb2312", "gbk", "gb18030"):
+        (tmp_path / "list.txt").write_bytes("大众 朗逸\r\n白色".encode(encoding))
+        assert read_lines(tmp_path / "list.txt", "set") == ["大众 朗逸", "白色"]
 
 
 def test_a_list_that_is_missing_or_no_text_is_named(tmp_path):
@@ -25,6 +31,13 @@ def test_missing_files_are_counted_and_the_first_three_named(tmp_path):
     listed = ["a/0.jpg", "a/1.jpg", "b/0.jpg", "a/0.jpg/x.jpg", "c.jpg"]
     with pytest.raises(DataError, match=r"4 of 5 listed files .*\(a/1\.jpg, b/0\.jpg, a/0\.jpg/x\.jpg, …\)"):
         check_files(tmp_path, listed, "set")
+
+
+def test_who_looks_for_the_files_itself_can_read_lists_without(tmp_path):
+    with without_checking_files():
+        check_files(tmp_path, ["a.jpg"], "set")
+    with pytest.raises(DataError, match=r"1 of 1 listed files .*\(a\.jpg\)"):
+        check_files(tmp_path, ["a.jpg"], "set")
 
 
 def test_a_missing_folder_is_empty_or_refused(tmp_path):

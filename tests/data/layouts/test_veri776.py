@@ -93,7 +93,9 @@ def test_camera_distances_are_mirrored(root):
     assert VeRi776(root, "veri").camera_distances() is None
     (root / "camera_Dist.txt").write_bytes(b"0 913 1979 \r\n0 0 1157\r\n0 0 0\r\n")
     expected = [[0, 913, 1979], [913, 0, 1157], [1979, 1157, 0]]
-    assert VeRi776(root, "veri").camera_distances().tolist() == expected
+    distances = VeRi776(root, "veri").camera_distances()
+    assert distances.to_numpy().tolist() == expected
+    assert distances.index.tolist() == distances.columns.tolist() == [1, 2, 3]
     (root / "camera_Dist.txt").write_text("0 1\n0\n")
     with pytest.raises(DataError, match=r"camera_Dist\.txt is no square matrix"):
         VeRi776(root, "veri").camera_distances()
@@ -141,13 +143,13 @@ def test_wrong_files_are_named(root):
     with pytest.raises(DataError, match=rf"1 of 9 listed files .*\(image_query/{QUERY[0]}\)"):
         VeRi776(root, "veri").read()
     (root / "test_label.xml").write_bytes(xml(TEST, 1).replace(b"vehicleID", b"vehicle"))
-    with pytest.raises(DataError, match=r"test_label\.xml is no label file of VeRi-776 \(attribute 'vehicleID'"):
+    with pytest.raises(DataError, match=r"test_label\.xml is no label file: vehicleID of 0002_c001.* is None"):
         VeRi776(root, "veri").read()
     (root / "test_label.xml").write_bytes(xml(TEST, 1)[:-30])
-    with pytest.raises(DataError, match=r"test_label\.xml is no label file of VeRi-776"):
+    with pytest.raises(DataError, match=r"test_label\.xml is no label file"):
         VeRi776(root, "veri").read()
     (root / "test_label.xml").write_bytes(xml(TEST, 1).replace(b'"0002"', b'"two"'))
-    with pytest.raises(DataError, match=r"test_label\.xml is no label file of VeRi-776 \(invalid literal"):
+    with pytest.raises(DataError, match=r"vehicleID of 0002_c001.* is 'two', expected a number"):
         VeRi776(root, "veri").read()
     (root / "test_label.xml").unlink()
     (root / "name_test.txt").write_text("car.jpg\n")

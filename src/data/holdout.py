@@ -1,0 +1,44 @@
+"""Training identities put aside, so that choices can be made without looking at the test set."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from src.data.table import DataError, known
+
+
+def hold_out(table: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFrame:
+    """Makes a share of the training identities the test set; the data set's own test images leave the table.
+
+    Every image of a held-out identity is query and gallery. Where none of them has a track, images of one vehicle in
+    one camera are a track, as they nearly always are.
+
+    Args:
+        table: The record table.
+        share: Share of the identities, above 0 and below 1.
+        seed: Decides which; the same for the same identities.
+
+    Returns:
+        The training images, in their order, with new row numbers.
+
+    Raises:
+        DataError: If the share is out of range, or leaves no identity on one side.
+    """
+    train = table[(table["split"] == "train").to_numpy()].reset_index(drop=True)
+    vehicles = pd.MultiIndex.from_frame(train[["dataset", "vehicle_id"]])
+    ids = vehicles[known(train, "vehicle_id")].unique().sort_values()
+    count = round(share * len(ids))
+    if not 0 < share < 1 or not 0 < count < len(ids):
+        raise DataError(
+            f"data.holdout is {share} of {len(ids)} training identities, expected a share with some on each side."
+        )
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(ids))[:count])
+    held = vehicles.isin(ids[chosen])
+    train.loc[held, "split"] = "test"
+    if (train.loc[held, "track_id"] < 0).all():
+        train.loc[held, "track_id"] = _vehicle_and_camera(train[held])
+    return train
+
+
+def _vehicle_and_camera(records: pd.DataFrame) -> NDArray[np.int64]:
+    return records.groupby(["dataset", "vehicle_id", "camera_id"], sort=True).ngroup().to_numpy().astype(np.int64)

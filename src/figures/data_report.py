@@ -1,0 +1,43 @@
+"""What a check of a data set found, on the terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+from src.data.check import Report, Side
+
+_SHOWN = 3
+
+
+def print_report(report: Report, path: str, console: Console | None = None) -> None:
+    """Prints sizes and findings; of each finding the first three items.
+
+    Args:
+        report: What was found.
+        path: Where all of it was written.
+        console: Where to print.
+    """
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = 120
+    table = Table(title=report.name, title_justify="left")
+    for column in ("data set", "side", "images", "vehicles", "cameras"):
+        table.add_column(column, justify="left" if column in ("data set", "side") else "right")
+    for side in report.sides:
+        table.add_row(side.dataset, side.name, *(_number(side, field) for field in side.found._fields))
+    console.print(table)
+    for finding in report.findings:
+        label, style = ("Problem", "red") if finding.problem else ("Warning", "yellow")
+        console.print(f"[{style}]{label}:[/] ", end="")
+        console.print(finding.sentence, highlight=False, markup=False)
+        for item in finding.items[:_SHOWN]:
+            console.print(f"  {item}", highlight=False, markup=False, soft_wrap=True)
+        if (more := len(finding.items) - _SHOWN) > 0:
+            console.print(f"  and {more:,} more, see {path}", highlight=False, markup=False, soft_wrap=True)
+    console.print("No problems." if report.ok else "There are problems.")
+
+
+def _number(side: Side, field: str) -> str:
+    """How many there are, and how many there should be if that is known and differs."""
+    found = getattr(side.found, field)
+    expected = getattr(side.expected, field) if side.expected else None
+    return f"{found:,}" if expected in (None, found) else f"[yellow]{found:,} of {expected:,}[/]"
