@@ -1,5 +1,6 @@
-"""Tests a method and writes what was measured."""
+"""Evaluates checkpoints and embeddings."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoint import restore_method
-from src.config import ConfigError, check_targets
+from src.config import ConfigError, check_targets, complete_pools
 from src.data import ReIDDataModule
-from src.figures import print_metrics, write_rank_lists
+from src.measurement import measure
 from src.methods.base import ReIDMethod
-from src.results import file_sha, write_embeddings, write_metrics
+from src.methods.views import Views
+from src.results import file_sha
+from src.retrieval import Embeddings, make_steps, read_embeddings, write_embeddings
 
 
 def build_data(cfg: DictConfig, stage: DictConfig, needs: frozenset[str] = frozenset()) -> ReIDDataModule:
@@ -25,9 +28,11 @@ def build_data(cfg: DictConfig, stage: DictConfig, needs: frozenset[str] = froze
         needs: Columns the method cannot do without.
     """
     return ReIDDataModule(
-        layout=instantiate(stage.data.layout),
+        layout=instantiate(stage.data.layout, _convert_="all"),
         tasks=list(stage.data.tasks),
         ap=stage.data.ap,
+        trials=stage.data.get("trials", 10),
+        trial_seed=stage.data.get("trial_seed", 0),
         transforms=instantiate(stage.transforms, _convert_="all"),
         sampler=instantiate(stage.sampler) if "sampler" in stage else None,
         workers=cfg.workers,
@@ -35,6 +40,8 @@ def build_data(cfg: DictConfig, stage: DictConfig, needs: frozenset[str] = froze
         seed=cfg.seed,
         needs=needs,
         repeat_batches=cfg.get("repeat_batches", False),
+        extra=stage.data.get("extra"),
+        holdout=stage.data.get("holdout", 0),
     )
 
 
@@ -47,7 +54,7 @@ def build_trainer(cfg: DictConfig, **options: Any) -> Trainer:
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Tests a checkpoint on its own data set or another one.
+    """Evaluates checkpoints, on their own data set or another one, or embeddings that a run has left.
 
     Args:
         cfg: The configuration of `src.evaluate`.
@@ -55,10 +62,32 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     Returns:
         What `metrics.json` says.
     """
+    complete_pools(cfg)
     check_targets(cfg)
-    refuse_finished(Path(cfg.paths.run_dir))
+    run_dir = Path(cfg.paths.run_dir)
+    refuse_finished(run_dir)
+    given = [key for key in ("checkpoint", "checkpoints", "embeddings") if cfg[key]]
+    if len(given) != 1:
+        raise ConfigError(f"Pass one of checkpoint, checkpoints and embeddings, not {' and '.join(given) or 'none'}.")
+    make_steps(cfg.retrieval.steps, cfg.retrieval)  # before the work, not after it
+    sources = [Path(path) for path in ([cfg[given[0]]] if isinstance(cfg[given[0]], str) else cfg[given[0]])]
+    if given == ["embeddings"]:
+        if cfg.retrieval.flip or list(cfg.retrieval.scales) != [1.0] or cfg.get("data"):
+            raise ConfigError(
+                "Embeddings are made already: data, retrieval.flip and retrieval.scales need checkpoint=."
+            )
+        return measure(cfg, [read_embeddings(folder) for folder in sources])
+    models = []
+    for number, checkpoint in enumerate(sources, start=1):
+        folder = run_dir / ("embeddings" if len(sources) == 1 else f"embeddings_{number}")
+        models.append(_embed(cfg, checkpoint, folder))
+    # Only the first process of several has embeddings.
+    return measure(cfg, [model for model in models if model is not None]) if models[0] is not None else {}
+
+
+def _embed(cfg: DictConfig, checkpoint: Path, folder: Path) -> Embeddings | None:
+    """Embeds the data set with a checkpoint's method; see `embed`."""
     seed_everything(cfg.seed, workers=True, verbose=False)
-    checkpoint = Path(cfg.checkpoint)
     method = restore_method(checkpoint)
     saved = OmegaConf.create(method.provenance["config"])
     stage = saved.stages[method.provenance["stage"]]
@@ -67,7 +96,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     check_targets(test_stage)  # part of it comes from the checkpoint
     data = build_data(cfg, test_stage)
     trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
-    return test(cfg, method, data, trainer, checkpoint)
+    return embed(cfg, method, data, trainer, checkpoint, folder)
 
 
 def refuse_finished(run_dir: Path) -> None:
@@ -76,44 +105,46 @@ def refuse_finished(run_dir: Path) -> None:
         raise ConfigError(f"{run_dir} already holds the results of a run; pass another folder as hydra.run.dir.")
 
 
-def test(
+def embed(
     cfg: DictConfig,
     method: ReIDMethod,
     data: ReIDDataModule,
     trainer: Trainer,
     checkpoint: Path,
-    **extra: Any,
-) -> dict[str, Any]:
-    """Tests a method and writes `metrics.json`, the embeddings folder and the pictures; prints the table.
+    folder: Path,
+) -> Embeddings | None:
+    """Embeds every image of a data set's tasks, or without tasks of its test set, and writes the embeddings folder.
 
     Args:
         cfg: The configuration of the command.
-        method: With its weights.
+        method: With its weights; `method.retrieval` has the tasks' plain results afterwards.
         data: The data set.
         trainer: Runs the test.
         checkpoint: The file the weights came from.
-        extra: More entries of `metrics.json`.
+        folder: Where the embeddings go.
 
     Returns:
-        What `metrics.json` says, empty on all processes but the first.
+        None on all processes but the first.
     """
+    data.setup("test")
+    if len(data.eval_rows) == 0:
+        raise ConfigError(f"Data set {data.name!r} has only training images; choose other data to evaluate on.")
+    method.views = Views(cfg.retrieval.flip, tuple(cfg.retrieval.scales))
+    method.top_k = cfg.retrieval.top_k
     trainer.test(method, data, verbose=False)
     if not trainer.is_global_zero:
-        return {}
-    folder = Path(cfg.paths.run_dir)
-    measured_with = {
+        return None
+    meta = {
         "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
         "checkpoint_sha": file_sha(checkpoint),
         "precision": str(trainer.precision),
         "device": str(trainer.strategy.root_device),
         "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "evaluation": data.evaluation,
+        "holdout": data.holdout,
+        "views": asdict(method.views),
     }
-    config = OmegaConf.to_container(cfg, resolve=True)
-    retrieval = method.retrieval
-    metrics = write_metrics(
-        folder / "metrics.json", retrieval.results, seed=cfg.seed, **measured_with, **extra, config=config
-    )
-    write_embeddings(folder / "embeddings", retrieval.embeddings, retrieval.embedded_rows, data.table, measured_with)
-    write_rank_lists(folder / "figures", retrieval, data, **cfg.retrieval)
-    print_metrics(metrics)
-    return metrics
+    found = method.retrieval.embeddings
+    embeddings = Embeddings(found.features, found.rows, data.table, data.camera_distances, meta)
+    write_embeddings(folder, embeddings)
+    return embeddings

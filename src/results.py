@@ -1,21 +1,16 @@
-"""What a run leaves behind: `metrics.json` and the embeddings folder."""
+"""What a run leaves behind: `metrics.json`, and what made it."""
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-from src.methods.retrieval_metric import TaskResult
+from src.files import write_atomically
+from src.methods.task_results import TaskResult
 
 SCHEMA = 1
 _PACKAGES = (
@@ -30,18 +25,7 @@ _PACKAGES = (
 )
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a whole file or nothing: a full disk or a killed process leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_metrics(path: Path, results: dict[str, TaskResult], **context: Any) -> dict[str, Any]:
+def write_metrics(path: Path, results: Mapping[str, TaskResult], **context: Any) -> dict[str, Any]:
     """Writes `metrics.json`: the numbers, the protocol of each, and what they were measured with.
 
     Args:
@@ -84,44 +68,3 @@ def file_sha(path: Path) -> str:
     """The SHA-256 of a file, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """An embeddings folder in memory: `features.safetensors`, `table.csv`, `meta.json`.
-
-    Attributes:
-        features: `(N, D)` L2-normalised, float32.
-        table: The N records they belong to, in the same order; the index keeps the rows of the full table.
-        meta: Checkpoint hash, configuration of the transforms, data name and fingerprint.
-    """
-
-    features: Tensor
-    table: pd.DataFrame
-    meta: dict[str, Any]
-
-
-def write_embeddings(
-    folder: Path, features: Tensor, rows: np.ndarray, table: pd.DataFrame, meta: dict[str, Any]
-) -> None:
-    """Writes an embeddings folder; `meta.json` comes last, so a folder that has it is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({"features": features.float().cpu().contiguous()}, folder / "features.safetensors")
-    table.iloc[rows].to_csv(folder / "table.csv", index_label="row")
-    write_atomically(folder / "meta.json", json.dumps(meta, indent=2) + "\n")
-
-
-def read_embeddings(folder: Path) -> Embeddings:
-    """Reads an embeddings folder.
-
-    Raises:
-        FileNotFoundError: If the folder lacks one of its three files (an interrupted run leaves no `meta.json`).
-    """
-    for name in ("features.safetensors", "table.csv", "meta.json"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder} is no whole embeddings folder, {name} is missing; write it again with src.evaluate."
-            )
-    table = pd.read_csv(folder / "table.csv", index_col="row", keep_default_na=False, na_values={"timestamp": [""]})
-    features = load_file(folder / "features.safetensors")["features"]
-    return Embeddings(features, table, json.loads((folder / "meta.json").read_text(encoding="utf-8")))

@@ -14,10 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from src.checkpoint import build_method, load_checkpoint
 from src.config import ConfigError
 from src.data import ReIDDataModule
-from src.evaluation import build_data, build_trainer, refuse_finished, test
+from src.evaluation import build_data, build_trainer, embed, refuse_finished
 from src.figures import draw_curves
+from src.measurement import measure
 from src.methods.base import ReIDMethod
 from src.methods.pretrained import PretrainedFeatures
+from src.retrieval import make_steps
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     run_dir = Path(cfg.paths.run_dir)
     refuse_finished(run_dir)
+    make_steps(cfg.retrieval.steps, cfg.retrieval)  # a wrong name is refused before training, not after it
     seed_everything(cfg.seed, workers=True, verbose=False)
     method: ReIDMethod | None = None
     steps = 0
@@ -88,13 +91,19 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         steps += trainer.global_step
     if method is None:
         raise ConfigError("stages is empty; a run needs at least one.")
-    untrained = test_untrained(cfg, data) if cfg.compare_untrained else {}
+    untrained = test_untrained(cfg, data) if cfg.compare_untrained and data.tasks else {}
     if trainer.is_global_zero and (folder / "metrics.csv").is_file():
         baseline = {task: measured["mAP"] for task, measured in untrained.items()}
         draw_curves(folder / "metrics.csv", run_dir / "figures" / "curves.png", baseline)
     checkpoint = folder / f"{cfg.test_checkpoint}.ckpt"
     method.load_state_dict(load_checkpoint(checkpoint)["state_dict"])
-    metrics = test(cfg, method, data, trainer, checkpoint, steps=steps, untrained=untrained)
+    metrics, embeddings = {}, None
+    if data.tasks:
+        embeddings = embed(cfg, method, data, trainer, checkpoint, run_dir / "embeddings")
+    else:
+        log.warning("%s has no tasks, so nothing is measured; the weights are in %s.", data.name, checkpoint)
+    if embeddings is not None:
+        metrics = measure(cfg, [embeddings], method.retrieval.results, steps=steps, untrained=untrained)
     if (wandb := sys.modules.get("wandb")) is not None and wandb.run is not None:
         wandb.finish()  # else the next run of a sweep, in this same process, would go on with it
     return metrics

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
+from scripts import tune_postprocessing
 from src import evaluation, stages
 from src.checkpoint import load_checkpoint, restore_method
 from src.config import ConfigError
-from src.results import file_sha, read_embeddings
+from src.results import file_sha
+from src.retrieval import StepError, read_embeddings
 
 SMALL = ("backbone=efficientnet_lite0", "transforms.size=64", "debug=one_batch", "workers=0", "trainer=cpu")
 RUNS = [
@@ -39,7 +41,8 @@ def test_train_then_evaluate_gives_the_same_numbers(composed, tmp_path, choices)
 
     # The embeddings folder holds what the numbers were computed from.
     embeddings = read_embeddings(run / "embeddings")
-    assert len(embeddings.table) == len(embeddings.features) > 0
+    assert len(embeddings.rows) == len(embeddings.features) > 0
+    assert set(embeddings.table["split"]) >= {"train"}
     torch.testing.assert_close(embeddings.features.norm(dim=1), torch.ones(len(embeddings.features)))
 
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
@@ -143,7 +146,7 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_help_lists_the_groups_without_loading_torch(tmp_path):
     done = command("src.train", "--help", cwd=tmp_path)
     assert done.returncode == 0
-    for group in ("method: bot, dndm, dndm_released", "data: csv, dn_348", "trainer: auto, cpu, ddp, gpu"):
+    for group in ("method: bot, dndm, dndm_released", "dn_348, dn_wild", "trainer: auto, cpu, ddp, gpu"):
         assert group in done.stdout
     imported = subprocess.run(
         [sys.executable, "-c", "import sys, src.train, src.evaluate; print('torch' in sys.modules)"],
@@ -205,3 +208,71 @@ def test_a_sweep_leaves_one_folder_a_run(quickstart, tmp_path):
     found = sorted((tmp_path / "outputs").rglob("metrics.json"))
     assert [json.loads(path.read_text())["seed"] for path in found] == [0, 1, 2]
     assert not any(set("=, ") & set(str(path.relative_to(tmp_path))) for path in tmp_path.rglob("*"))
+
+
+def test_embeddings_are_evaluated_again_with_post_processing_and_no_forward_pass(composed, tmp_path):
+    stages.run(composed(*SMALL, "method=bot", "data=quickstart_veri"))
+    plain = json.loads((tmp_path / "run/metrics.json").read_text())
+    embeddings = f"embeddings={tmp_path}/run/embeddings"
+
+    def evaluated(name, *overrides):
+        cfg = composed(embeddings, f"paths.run_dir={tmp_path / name}", *overrides, config="evaluate")
+        return evaluation.run(cfg)
+
+    assert evaluated("plain")["tasks"] == plain["tasks"]
+    steps = "retrieval.steps=[query_expansion,spatio_temporal,k_reciprocal,time_window]"
+    found = evaluated("steps", steps, "retrieval.spatio_temporal.omega=0.1", "retrieval.time_window.tau=400")
+    assert found["before_postprocessing"] == plain["tasks"]
+    assert found["postprocessing"] == ["query_expansion", "spatio_temporal", "k_reciprocal", "time_window"]
+    for name, task in found["tasks"].items():
+        assert task["mAP"] != plain["tasks"][name]["mAP"]
+        assert task["filtered"] > 0
+    assert (tmp_path / "steps/figures/rank_list_image_to_image.png").is_file()
+
+    # One embedding twice is the same model; a track has the images it had.
+    twice = f"embeddings=[{tmp_path}/run/embeddings,{tmp_path}/run/embeddings]"
+    joined = evaluated("twice", twice, "retrieval.steps=[concatenate]")
+    assert joined["tasks"]["image_to_image"]["mAP"] == pytest.approx(plain["tasks"]["image_to_image"]["mAP"], abs=1e-4)
+    assert len(joined["models"]) == 2
+    with pytest.raises(StepError, match=r"leaves tracks in the gallery.*add expand_tracks"):
+        evaluated("tracks", "retrieval.steps=[track_features]")
+    with pytest.raises(ConfigError, match=r"retrieval\.flip and retrieval\.scales need checkpoint"):
+        evaluated("flip", "retrieval.flip=true")
+    with pytest.raises(ConfigError, match="Pass one of checkpoint, checkpoints and embeddings"):
+        evaluated("both", "checkpoint=x")
+
+
+def test_several_checkpoints_are_one_ensemble_of_mirrored_images(composed, tmp_path):
+    stages.run(composed(*SMALL, "method=bot", "data=quickstart_veri"))
+    checkpoints = f"checkpoints=[{tmp_path}/run/stages/main/last.ckpt,{tmp_path}/run/stages/main/best.ckpt]"
+    options = ("workers=0", f"paths.run_dir={tmp_path}/both", "retrieval.flip=true", "retrieval.scales=[1,0.75]")
+    found = evaluation.run(
+        composed(checkpoints, *options, "retrieval.steps=[k_reciprocal,sum_distances]", config="evaluate")
+    )
+    assert found["checkpoint"] == "main/last.ckpt + main/best.ckpt"
+    for number in (1, 2):
+        meta = read_embeddings(tmp_path / f"both/embeddings_{number}").meta
+        assert meta["views"] == {"flip": True, "scales": [1.0, 0.75]}
+    assert list(found["tasks"]) == ["image_to_image", "image_to_track"]
+
+
+def test_what_papers_leave_open_is_chosen_on_held_out_training_identities(composed, tmp_path, capsys):
+    stages.run(composed(*SMALL, "method=bot", "data=quickstart_veri", "data.holdout=0.3"))
+    run = tmp_path / "run"
+    table = read_embeddings(run / "embeddings").table
+    held = set(table["vehicle_id"][table["split"] == "test"])
+    assert held
+    assert not held & set(table["vehicle_id"][table["split"] == "train"])
+    steps = ["--steps", "query_groups", "group_reranking", "--grid", "query_groups.theta=[0.1,0.5]"]
+    best = tune_postprocessing.main([str(run / "embeddings"), *steps])
+    said = capsys.readouterr().out.strip().splitlines()
+    scores = {line.split("  ")[1]: float(line.split()[0]) for line in said if line[:1].isdigit()}
+    theta = best["group_reranking"]["theta"]
+    chosen = f"query_groups.theta={best['query_groups']['theta']}, group_reranking.theta={theta}"
+    tried = {text: score for text, score in scores.items() if text != "without steps"}
+    assert tried[chosen] == max(tried.values())
+    assert said[-1].endswith(f"retrieval.group_reranking.theta={theta}")
+
+    stages.run(composed(*SMALL, "method=bot", "data=quickstart_veri", f"paths.run_dir={tmp_path}/test_set"))
+    with pytest.raises(SystemExit, match="on which nothing may be chosen"):
+        tune_postprocessing.main([f"{tmp_path}/test_set/embeddings", *steps])

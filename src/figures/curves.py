@@ -1,7 +1,9 @@
-"""Loss and accuracy against epochs."""
+"""Curves: loss and accuracy against epochs, true against false acceptance."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from src.figures.style import plt
@@ -35,5 +37,24 @@ def draw_curves(metrics_csv: Path, out: Path, untrained: dict[str, float] | None
     for axes, drawn in ((left, losses), (right, scores)):
         if drawn:
             axes.legend(frameon=False)
+    figure.savefig(out)
+    plt.close(figure)
+
+
+def draw_roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], out: Path) -> None:
+    """Draws true against false acceptance rates.
+
+    Args:
+        curves: False and true positive rates of each task.
+        out: The picture's path.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure, axes = plt.subplots(figsize=(4.5, 3.2))
+    for name, (false, true) in curves.items():
+        axes.plot(false, true, label=name.replace("_", " "))
+    axes.set(title="Same vehicle or not", xlabel="false acceptance rate", ylabel="true acceptance rate")
+    axes.set(xscale="log", ylim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
     figure.savefig(out)
     plt.close(figure)

@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from src.methods.optim import Optim
 from src.methods.retrieval_metric import RetrievalMetric
-
-Batch = dict[str, Tensor]
+from src.methods.views import Batch, Views
 
 
 class ReIDMethod(LightningModule):
@@ -25,6 +24,8 @@ class ReIDMethod(LightningModule):
         optim: The optimiser of the current stage; set by the loop over the stages before `fit`.
         provenance: Stored in the checkpoint under `reid`: configuration, class list, data fingerprint. Plain values
             only, so that the file loads with `weights_only=True`.
+        views: How many times an image is embedded, and how, at test.
+        top_k: Length of the rank lists that a test keeps in its results.
         retrieval: The metric of validation and test, with the latest results and embeddings; made by `setup`.
     """
 
@@ -35,6 +36,8 @@ class ReIDMethod(LightningModule):
         super().__init__()
         self.optim: Optim | None = None
         self.provenance: dict[str, Any] = {}
+        self.views = Views()
+        self.top_k = 0
 
     def embed(self, batch: Batch) -> Tensor:
         """Embeddings `(B, D)` of a batch, not yet normalised."""
@@ -51,7 +54,7 @@ class ReIDMethod(LightningModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """L2-normalised embeddings `(B, D)` of a batch, float32."""
-        return F.normalize(self.embed(batch).float())
+        return F.normalize(torch.stack([self.embed(view).float() for view in self.views(batch)]).sum(dim=0))
 
     def training_step(self, batch: Batch) -> Tensor:
         """Sums the loss terms and logs each."""
@@ -77,7 +80,8 @@ class ReIDMethod(LightningModule):
     def setup(self, stage: str) -> None:
         """Prepares the metric for the data module's tasks."""
         data = cast(Any, self.trainer).datamodule
-        self.retrieval = RetrievalMetric(data.table, data.tasks).to(self.device)
+        top_k = self.top_k if stage == "test" else 0
+        self.retrieval = RetrievalMetric(data.table, data.tasks, top_k).to(self.device)
 
     def _embed_into_metric(self, batch: Batch) -> None:
         self.retrieval.update(self(batch), batch["row"])

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from src.data import build_tasks, make_table
@@ -57,4 +58,21 @@ def test_every_task_is_evaluated_over_its_rows_whatever_the_order_of_batches(sub
             assert stored["skipped"] == int((~expected.valid).sum())
     means = [metric.results[task.name].mean_ap for task in tasks]
     assert float(values["mAP"]) == np.float32(np.mean(means))
-    assert torch.equal(metric.embeddings, features[metric.embedded_rows])
+    assert torch.equal(metric.embeddings.features, features[metric.embeddings.rows])
+
+
+def test_breakdowns_are_means_over_the_queries_of_a_group():
+    rng = np.random.default_rng(4)
+    table = veri_table(120, rng)
+    table["colour"] = rng.choice(["red", "blue", ""], 120)
+    metric = RetrievalMetric(table, build_tasks(table, ["image_to_image"]))
+    metric.update(torch.from_numpy(rng.normal(size=(120, 6))).float(), torch.arange(120))
+    metric.compute()
+    result = metric.results["image_to_image"]
+    breakdowns = result.breakdowns(table)
+    assert sorted(breakdowns) == ["camera_id", "colour"]  # no domain or type is known
+    for column, groups in {"camera_id": ["0", "1", "2"], "colour": ["blue", "red"]}.items():
+        assert sorted(breakdowns[column]) == groups
+        for group in groups:
+            own = table[column].to_numpy()[result.task.trials[0].query].astype(str) == group
+            assert breakdowns[column][group] == pytest.approx(np.nanmean(result.trials[0].ap[own]))

@@ -1,0 +1,106 @@
+"""Measures embeddings, with post-processing, and writes what was found."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.config import ConfigError
+from src.data import Task, build_tasks
+from src.figures import draw_roc, print_metrics, write_rank_lists
+from src.methods.task_results import TaskResult, evaluate_task, trial_distance
+from src.results import write_metrics
+from src.retrieval import Embeddings, Index, Metric, Step, make_steps, recall, search, verify
+
+log = logging.getLogger(__name__)
+
+
+def measure(
+    cfg: DictConfig,
+    models: Sequence[Embeddings],
+    plain: Mapping[str, TaskResult] | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
+    """Evaluates embeddings with the configured post-processing; writes `metrics.json` and pictures, prints the table.
+
+    Args:
+        cfg: The configuration of the command.
+        models: Embeddings of one data set by one model or several.
+        plain: The tasks' results without post-processing, if they are known already.
+        extra: More entries of `metrics.json`.
+
+    Returns:
+        What `metrics.json` says.
+    """
+    fingerprints = {model.meta["data"]["fingerprint"] for model in models}
+    if len(fingerprints) > 1:
+        raise ConfigError(
+            f"The embeddings are of different data ({', '.join(sorted(fingerprints))}); use one data set."
+        )
+    options, first = cfg.retrieval, models[0]
+    steps = make_steps(options.steps, options)
+    tasks = build_tasks(first.table, **first.meta["evaluation"])
+    if not tasks:
+        log.warning("%s has no tasks, so nothing is measured; src.submit ranks it.", first.meta["data"]["name"])
+        return {}
+    if plain is None and len(models) == 1:
+        plain = {task.name: evaluate_task(task, models, top_k=options.top_k) for task in tasks}
+    results = plain
+    if steps or results is None:
+        results = {
+            task.name: evaluate_task(
+                task,
+                models,
+                steps,
+                metric=options.metric,
+                filter_counts=options.filter_counts,
+                top_k=options.top_k,
+            )
+            for task in tasks
+        }
+    if steps:
+        before = {name: result.as_dict() for name, result in (plain or {}).items()}
+        extra |= {"postprocessing": list(options.steps), "before_postprocessing": before}
+    if options.verification:
+        extra["verification"] = _verified(tasks, models, steps, options.metric, Path(cfg.paths.run_dir) / "figures")
+    if options.index.kind != "exact":
+        extra["index"] = _searched(tasks, first, options)
+    extra["breakdowns"] = {name: result.breakdowns(first.table) for name, result in results.items()}
+    measured_with = first.meta if len(models) == 1 else _joined(models)
+    folder, config = Path(cfg.paths.run_dir), OmegaConf.to_container(cfg, resolve=True)
+    metrics = write_metrics(folder / "metrics.json", results, seed=cfg.seed, **measured_with, **extra, config=config)
+    write_rank_lists(folder / "figures", results, first.table, options.queries, options.top_k)
+    print_metrics(metrics)
+    return metrics
+
+
+def _verified(
+    tasks: Sequence[Task], models: Sequence[Embeddings], steps: Sequence[Step], metric: Metric, folder: Path
+) -> dict[str, Any]:
+    """True acceptance and thresholds of each task's first trial, and a picture of their ROC curves."""
+    found = {task.name: verify(*trial_distance(task, task.trials[0], models, steps, metric)) for task in tasks}
+    draw_roc({name: result.curve() for name, result in found.items()}, folder / "roc.png")
+    return {name: result.summary() for name, result in found.items()}
+
+
+def _searched(tasks: Sequence[Task], model: Embeddings, options: DictConfig) -> dict[str, Any]:
+    """What the configured index finds of the exact nearest in each task's first trial."""
+    report: dict[str, Any] = {"recall_at": options.top_k, "recall": {}}
+    for task in tasks:
+        query, gallery = (model.of(rows) for rows in (task.trials[0].query, task.trials[0].gallery))
+        index = Index.build(
+            gallery, metric=options.metric, **{str(name): value for name, value in options.index.items()}
+        )
+        exact = search(query, gallery, options.top_k + 16, metric=options.metric, backend="torch")  # 16 for ties
+        report["recall"][task.name] = recall(index.search(query, options.top_k), exact)
+        report |= {"kind": index.kind, "options": index.options}
+    return report
+
+
+def _joined(models: Sequence[Embeddings]) -> dict[str, Any]:
+    """What `metrics.json` says of several models."""
+    first = models[0].meta
+    names = " + ".join(model.meta["checkpoint"] for model in models)
+    return {"checkpoint": names, "data": first["data"], "models": [model.meta for model in models]}

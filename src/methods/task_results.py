@@ -1,0 +1,166 @@
+"""Retrieval tasks evaluated over embeddings, with or without post-processing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from src.data import Task, Trial, known
+from src.retrieval import (
+    Context,
+    Distance,
+    Embeddings,
+    FilterCounts,
+    Metric,
+    Relevance,
+    RetrievalResult,
+    Step,
+    StepError,
+    TrackDistance,
+    evaluate_distance,
+    label_of_track,
+    start,
+    take,
+)
+
+RANKS = (1, 5, 10, 20)
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What one task measured: one `RetrievalResult` a trial, with the protocol that produced it."""
+
+    task: Task
+    trials: tuple[RetrievalResult, ...]
+
+    @property
+    def mean_ap(self) -> float:
+        """Mean average precision, averaged over the trials."""
+        return float(np.mean([trial.mAP for trial in self.trials]))
+
+    def rank(self, k: int) -> float:
+        """Share of queries with a match among the first k, averaged over the trials."""
+        return float(np.mean([trial.cmc(k) for trial in self.trials]))
+
+    def breakdowns(self, table: pd.DataFrame) -> dict[str, dict[str, float]]:
+        """Mean AP of the queries of each camera, domain, colour and type, over all trials, where known and different.
+
+        Args:
+            table: The record table.
+        """
+        queries = np.concatenate([trial.query for trial in self.task.trials])
+        ap = pd.Series(np.concatenate([trial.ap for trial in self.trials]))
+        found = {}
+        for column in ("camera_id", "domain", "colour", "type"):
+            seen = known(table, column)[queries]
+            means = ap[seen].groupby(table[column].to_numpy()[queries][seen]).mean()
+            if len(means) > 1:
+                found[column] = {str(group): float(mean) for group, mean in means.dropna().items()}
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """The task's entry in `metrics.json`."""
+        trials = [trial.summary(RANKS) for trial in self.trials]
+        return {
+            "mAP": self.mean_ap,
+            "mINP": float(np.mean([trial["mINP"] for trial in trials])),
+            "rank": {str(k): self.rank(k) for k in RANKS},
+            "queries": trials[0]["queries"],
+            "gallery": trials[0]["gallery"],
+            "skipped": max(trial["skipped"] for trial in trials),
+            "ties": max(trial["ties"] for trial in trials),
+            "filtered": max(trial["filtered"] for trial in trials),
+            "filter_counts": trials[0]["filter_counts"],
+            "trials": {"n": len(trials), "std": self._std(trials)},
+            "protocol": self.task.protocol.as_dict(),
+        }
+
+    @staticmethod
+    def _std(trials: list[dict[str, Any]]) -> dict[str, Any]:
+        """Standard deviation of each mean over the trials."""
+        ranks = {str(k): float(np.std([trial["rank"][str(k)] for trial in trials])) for k in RANKS}
+        return {name: float(np.std([trial[name] for trial in trials])) for name in ("mAP", "mINP")} | {"rank": ranks}
+
+
+def evaluate_task(
+    task: Task,
+    models: Sequence[Embeddings],
+    steps: Sequence[Step] = (),
+    *,
+    metric: Metric = "euclidean",
+    filter_counts: FilterCounts = "miss",
+    top_k: int = 0,
+) -> TaskResult:
+    """Evaluates one task.
+
+    Args:
+        task: The task, over the table of the embeddings.
+        models: Embeddings of the same data by one model or several.
+        steps: Post-processing.
+        metric: What distances are.
+        filter_counts: Whether filtered positives count as missed or leave the denominator.
+        top_k: Length of the rank lists to keep.
+
+    Raises:
+        StepError: If a step cannot be taken.
+        ValueError: If an image of the task was not embedded.
+    """
+    results = [
+        evaluate_distance(
+            *trial_distance(task, trial, models, steps, metric),
+            ap=task.protocol.ap,
+            filter_counts=filter_counts,
+            top_k=top_k,
+        )
+        for trial in task.trials
+    ]
+    return TaskResult(task, tuple(results))
+
+
+def trial_distance(
+    task: Task, trial: Trial, models: Sequence[Embeddings], steps: Sequence[Step] = (), metric: Metric = "euclidean"
+) -> tuple[Distance, Relevance]:
+    """Distances of a trial after post-processing, and what is right; see `evaluate_task`."""
+    table, context = models[0].table, context_of(models[0])
+    rows = np.concatenate([trial.query, trial.gallery])
+    begin = [
+        start(model.of(rows), table, trial.query, trial.gallery, metric=metric, context=context) for model in models
+    ]
+    state = take(begin, steps)
+    distance, tracks = state.ranking(), None
+    if task.protocol.gallery_unit == "track":
+        tracks = table["track_id"].to_numpy()[trial.gallery]
+        if state.images is None:
+            distance = TrackDistance(distance, tracks)
+    elif state.images is not None:
+        raise StepError(
+            f"retrieval.steps leaves tracks in the gallery, but task {task.name!r} ranks images; add expand_tracks."
+        )
+    return distance, trial_relevance(task, trial, models[0], tracks)
+
+
+def context_of(model: Embeddings) -> Context:
+    """What post-processing may know beside the images of a trial."""
+    table = model.table
+    train = table[(table["split"] == "train").to_numpy() & known(table, "vehicle_id")]
+    return Context(train, model.camera_distances, model.meta.get("data", {}).get("fingerprint", ""))
+
+
+def trial_relevance(task: Task, trial: Trial, model: Embeddings, tracks: np.ndarray | None = None) -> Relevance:
+    """What is right and what is ignored in a trial; with tracks, for those instead of gallery images."""
+    ids, cameras = (model.table[column].to_numpy() for column in ("vehicle_id", "camera_id"))
+    gallery_ids, gallery_cameras = ids[trial.gallery], cameras[trial.gallery]
+    if tracks is not None:
+        gallery_ids = label_of_track("vehicle_id", gallery_ids, tracks)
+        gallery_cameras = label_of_track("camera_id", gallery_cameras, tracks)
+    return Relevance(
+        ids[trial.query],
+        gallery_ids,
+        query_cameras=cameras[trial.query],
+        gallery_cameras=gallery_cameras,
+        query_items=trial.query,
+        gallery_items=trial.gallery if tracks is None else np.full(len(gallery_ids), -1),
+        ignore=task.protocol.ignore,
+    )
