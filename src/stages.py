@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from src.figures import draw_curves
 from src.measurement import measure
 from src.methods.base import ReIDMethod
 from src.methods.pretrained import PretrainedFeatures
-from src.retrieval import make_steps
+from src.retrieval import TripModel, make_steps
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +124,7 @@ def train_stage(
     data = build_data(cfg, stage, get_object(cfg.method._target_).needs)
     data.setup("fit")
     log.info("Stage %s, %d epochs on %s: %s", name, stage.epochs, stage.data.name, data.summary())
+    trips = TripModel.fit_records(data.table[data.table["split"] == "train"], data.camera_distances)
     method = build_method(cfg, data.num_classes)
     if previous is not None:
         method.continue_from(previous)
@@ -133,6 +134,7 @@ def train_stage(
         "stage": name,
         "labels": [list(key) for key in data.labels],
         "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "trips": None if trips is None else asdict(trips),
     }
     # Lightning writes a checkpoint beside its place and then moves it, so a killed run keeps the previous one whole.
     best = ModelCheckpoint(folder, "best", monitor="val/mAP", mode="max", enable_version_counter=False)

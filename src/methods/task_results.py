@@ -19,6 +19,7 @@ from src.retrieval import (
     Step,
     StepError,
     TrackDistance,
+    TripModel,
     evaluate_distance,
     label_of_track,
     start,
@@ -145,7 +146,9 @@ def context_of(model: Embeddings) -> Context:
     """What post-processing may know beside the images of a trial."""
     table = model.table
     train = table[(table["split"] == "train").to_numpy() & known(table, "vehicle_id")]
-    return Context(train, model.camera_distances, model.meta.get("data", {}).get("fingerprint", ""))
+    trips, data = model.meta.get("trips"), model.meta.get("data", {})
+    fitted = None if trips is None else TripModel.from_dict(trips)
+    return Context(train, model.camera_distances, fitted, data.get("fingerprint", ""))
 
 
 def trial_relevance(task: Task, trial: Trial, model: Embeddings, tracks: np.ndarray | None = None) -> Relevance:

@@ -1,8 +1,11 @@
 """Backbones and the blocks of the papers, as plain modules."""
 
+from src.networks.attention import AttentionNet
 from src.networks.backbone import Backbone
 from src.networks.bnneck import BNNeck
 from src.networks.class_awareness import ClassAwareness, Exchange, partners
+from src.networks.dfr_st import DFRSTNetwork, DFRSTOutput
+from src.networks.division import Branch, Embedding
 from src.networks.dndm import DNDMNetwork, DNDMOutput
 from src.networks.glare import GlareSuppression
 from src.networks.pooling import GAP, GeM
@@ -11,11 +14,16 @@ from src.networks.structure import StructureEnhancement
 
 __all__ = [
     "GAP",
+    "AttentionNet",
     "BNNeck",
     "Backbone",
+    "Branch",
     "ClassAwareness",
+    "DFRSTNetwork",
+    "DFRSTOutput",
     "DNDMNetwork",
     "DNDMOutput",
+    "Embedding",
     "Exchange",
     "GeM",
     "GlareSuppression",

@@ -1,10 +1,12 @@
 """The spatio-temporal term of DFR-ST: how plausible a trip is that would explain two sightings as one vehicle."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -75,6 +77,31 @@ class TripModel:
     temporal: LogNormal
 
     @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TripModel":
+        """A model from what `dataclasses.asdict` made of it, as a checkpoint keeps it."""
+        spatial, temporal = (values[name] and LogNormal(**values[name]) for name in ("spatial", "temporal"))
+        return cls(spatial, temporal)
+
+    @classmethod
+    def fit_records(cls, records: pd.DataFrame, camera_distances: pd.DataFrame | None = None) -> "TripModel | None":
+        """Fits the images whose vehicle, camera and time are known; None if they make too few trips.
+
+        Args:
+            records: Training images, with the columns vehicle_id, camera_id and timestamp.
+            camera_distances: Road distances, index and columns the cameras' numbers.
+        """
+        seen = (records["vehicle_id"] >= 0) & (records["camera_id"] >= 0) & records["timestamp"].notna()
+        train = records[seen.to_numpy()]
+        roads = None if camera_distances is None else camera_distances.to_numpy(dtype=np.float64)
+        cameras = camera_rows(train["camera_id"], camera_distances)
+        if (cameras < 0).any():
+            return None
+        try:
+            return cls.fit(train["vehicle_id"], cameras, train["timestamp"], roads)
+        except ValueError:
+            return None
+
+    @classmethod
     def fit(
         cls,
         ids: ArrayLike,
@@ -95,6 +122,14 @@ class TripModel:
         """
         gaps, distances = trips(ids, cameras, times, camera_distances)
         return cls(None if distances is None else LogNormal.fit(distances), LogNormal.fit(gaps))
+
+
+def camera_rows(cameras: ArrayLike, camera_distances: pd.DataFrame | None) -> NDArray[np.int64]:
+    """Rows of cameras in the matrix of road distances, −1 if not in it; without a matrix, the cameras' numbers."""
+    numbers = np.asarray(cameras, dtype=np.int64)
+    if camera_distances is None:
+        return numbers
+    return camera_distances.index.get_indexer(pd.Index(numbers)).astype(np.int64)
 
 
 def trips(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from src.retrieval.distances import Distance, FeatureDistance, Metric, PairDistance
 from src.retrieval.relevance import Integers
+from src.retrieval.spatio_temporal import TripModel
 from src.retrieval.terms import Part, Sum
 
 #: What the distances of a state are: a metric of features, or what re-ranking, summing or reordering made of them.
@@ -22,11 +23,13 @@ class Context:
     Attributes:
         train: Records of the training images.
         camera_distances: Road distances, index and columns the cameras' numbers.
+        trips: What the trips of the model's own training images looked like, for data without any.
         fingerprint: Of the data set.
     """
 
     train: pd.DataFrame | None = None
     camera_distances: pd.DataFrame | None = None
+    trips: TripModel | None = None
     fingerprint: str = ""
 
 

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from src.losses import batch_hard_triplet, cross_domain_triplet, gate_loss
 from src.methods.bot import BoT
+from src.methods.dfr_st import DFRST
 from src.methods.dndm import DNDM, DNDMReleased
 from src.methods.pretrained import PretrainedFeatures
 from src.networks import Backbone
@@ -64,13 +65,30 @@ def test_dndm_released(batch):
     torch.testing.assert_close(method(batch), F.normalize(embedded.embedded))
 
 
+def test_dfr_st(batch):
+    method = DFRST(backbone(), num_classes=4, dimension=16, parts={"height": 2, "width": 3, "channel": 4})
+    out = method.network(batch["image"])
+    losses = method.losses(batch)
+    entropies = []
+    for logits in out.logits:
+        wanted = torch.full((8, 4), 0.1 / 3).scatter(1, batch["label"][:, None], 0.9)  # ε over the wrong classes
+        entropies.append(-(wanted * logits.log_softmax(dim=1)).sum(dim=1).mean())
+    assert len(entropies) == 1 + 1 + 2 + 3 + 4
+    torch.testing.assert_close(losses["cross_entropy"], torch.stack(entropies).mean())
+    triplets = [batch_hard_triplet(feature, batch["label"], 1.2, squared=True) for feature in out.metric]
+    torch.testing.assert_close(losses["triplet"], 0.4 * (triplets[0] + triplets[1]))
+    method.eval()
+    torch.testing.assert_close(method(batch), F.normalize(method.network(batch["image"]).embedding))
+    assert set(DFRST(backbone(), 4, lambda_value=0).losses(batch)) == {"cross_entropy"}
+
+
 def test_pretrained_features_are_the_averaged_last_map(batch):
     method = PretrainedFeatures(backbone()).eval()
     expected = F.normalize(method.backbone(batch["image"]).mean(dim=(2, 3)))
     torch.testing.assert_close(method(batch), expected)
 
 
-@pytest.mark.parametrize("make", [BoT, DNDM, DNDMReleased])
+@pytest.mark.parametrize("make", [BoT, DFRST, DNDM, DNDMReleased])
 def test_training_reaches_every_parameter(batch, make):
     method = make(backbone(), num_classes=4)
     sum(method.losses(batch).values()).backward()
@@ -78,7 +96,7 @@ def test_training_reaches_every_parameter(batch, make):
     assert untouched == set()
 
 
-@pytest.mark.parametrize("make", [BoT, DNDM, DNDMReleased])
+@pytest.mark.parametrize("make", [BoT, DFRST, DNDM, DNDMReleased])
 def test_the_position_in_the_batch_means_nothing(batch, make):
     method = make(backbone(), num_classes=4).double()
     order = torch.randperm(8)

@@ -1,6 +1,6 @@
 """Post-processing by name, against dense matrices put together by hand."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,7 @@ def state(table):
     centres = torch.randn(5, 6, generator=generator)[table["vehicle_id"].to_numpy()[: N_QUERIES + N_GALLERY]]
     features = F.normalize(centres + 0.5 * torch.randn(centres.shape, generator=generator))
     query, gallery = np.arange(N_QUERIES), np.arange(N_QUERIES, N_QUERIES + N_GALLERY)
-    context = Context(table[table["split"] == "train"], ROADS, fingerprint(table))
+    context = Context(table[table["split"] == "train"], ROADS, fingerprint=fingerprint(table))
     return start(features, table, query, gallery, context=context)
 
 
@@ -316,6 +316,10 @@ def test_the_spatio_temporal_term_needs_roads_and_training_trips(state):
         ranking(few, "spatio_temporal")
     with pytest.raises(StepError, match="is fitted on training images"):
         ranking(replace(state, context=Context(None, ROADS)), "spatio_temporal")
+    # What the model's checkpoint knows serves where there are no training images.
+    fitted = TripModel.from_dict(asdict(TripModel.fit_records(state.context.train, ROADS)))
+    kept = replace(state, context=Context(None, ROADS, fitted))
+    np.testing.assert_array_equal(ranking(kept, "spatio_temporal"), ranking(state, "spatio_temporal"))
 
 
 def test_the_configuration_has_every_option_with_its_default():

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -162,6 +163,20 @@ def test_trips_are_all_pairs_of_one_vehicle_in_two_cameras():
     assert sorted(zip(gaps, distances, strict=True)) == sorted(expected)
     assert trips(ids, cameras, times)[1] is None
     assert [len(part) for part in trips([], [], [], ROADS)] == [0, 0]
+
+
+def test_records_that_are_not_known_whole_are_left_out_of_the_fit():
+    ids, cameras, times = sightings(np.random.default_rng(8), 40)
+    numbers = [4, 5, 9]
+    roads = pd.DataFrame(ROADS, index=numbers, columns=numbers)
+    records = pd.DataFrame({"vehicle_id": ids, "camera_id": np.array(numbers)[cameras], "timestamp": times})
+    unknown = records.iloc[:3].copy()
+    unknown.iloc[0, 0] = unknown.iloc[1, 1] = -1
+    unknown.iloc[2, 2] = np.nan
+    assert TripModel.fit_records(pd.concat([unknown, records]), roads) == TripModel.fit(ids, cameras, times, ROADS)
+    assert TripModel.fit_records(records).spatial is None
+    assert TripModel.fit_records(records.iloc[:1], roads) is None
+    assert TripModel.fit_records(records.assign(camera_id=77), roads) is None
 
 
 @pytest.mark.parametrize("kind", ["mode", "raw"])

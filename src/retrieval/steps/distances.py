@@ -11,7 +11,7 @@ import pandas as pd
 from src.retrieval.embeddings import read_embeddings
 from src.retrieval.relevance import Integers
 from src.retrieval.rerank import KReciprocalDistance
-from src.retrieval.spatio_temporal import Density, SpatioTemporalTerm, TripModel
+from src.retrieval.spatio_temporal import Density, SpatioTemporalTerm, TripModel, camera_rows
 from src.retrieval.spatio_temporal import Part as Half
 from src.retrieval.state import Scale, State
 from src.retrieval.steps.base import Step, add_filter, add_term, weights_of
@@ -36,10 +36,15 @@ class SpatioTemporal(Step):
         """See `Step`."""
         self.need_scale(state, self.metric)
         self.need_columns(state, "camera_id", "timestamp")
-        roads = state.context.camera_distances
+        roads = state.context.camera_distances if "spatial" in self.parts else None
         if "spatial" in self.parts and roads is None:
             raise self.refusal("knows no road distances between this data set's cameras; pass parts=[temporal].")
-        model = self._fit(state, roads)
+        self._cameras(state.records, roads)  # before the fit, so that an unknown camera is named
+        train = state.context.train
+        model = None if train is None else TripModel.fit_records(train, roads)
+        model = model or state.context.trips
+        if model is None:
+            raise self.refusal("is fitted on training images with camera and time, and there are none or too few.")
 
         def term(rows: pd.DataFrame, columns: pd.DataFrame) -> Term:
             return SpatioTemporalTerm(
@@ -56,23 +61,12 @@ class SpatioTemporal(Step):
 
         return add_term(state, term, self.omega)
 
-    def _fit(self, state: State, roads: pd.DataFrame | None) -> TripModel:
-        train = state.context.train
-        seen = None if train is None else train[(train["camera_id"] >= 0) & train["timestamp"].notna()]
-        if seen is None or len(seen) == 0:
-            raise self.refusal("is fitted on training images with camera and time, and there are none.")
-        matrix = None if roads is None else roads.to_numpy()
-        return TripModel.fit(seen["vehicle_id"], self._cameras(seen, roads), seen["timestamp"], matrix)
-
     def _cameras(self, records: pd.DataFrame, roads: pd.DataFrame | None) -> Integers:
-        """Cameras as rows of the matrix of road distances; without one, by their own numbers."""
-        if roads is None:
-            return records["camera_id"].to_numpy()
-        places = roads.index.get_indexer(pd.Index(records["camera_id"]))
-        if (places < 0).any():
-            unknown = sorted(set(records["camera_id"].to_numpy()[places < 0].tolist()))
+        rows = camera_rows(records["camera_id"], roads)
+        if (rows < 0).any():
+            unknown = sorted(set(records["camera_id"].to_numpy()[rows < 0].tolist()))
             raise self.refusal(f"knows no road distances of the cameras {unknown}; pass parts=[temporal].")
-        return places.astype(np.int64)
+        return rows
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,83 @@
+"""DFR-ST: discriminative appearance features, and where and when a vehicle was seen."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from src.losses import batch_hard_triplet, cross_entropy
+from src.methods.base import Batch, ReIDMethod
+from src.networks import Backbone, DFRSTNetwork
+from src.networks.attention import Placement
+from src.networks.division import Axis
+
+
+class DFRST(ReIDMethod):
+    """The appearance module of DFR-ST; its spatio-temporal term is the step `spatio_temporal` of `retrieval.steps`.
+
+    Args:
+        backbone: Last stride 1.
+        num_classes: Identities of the training set.
+        shared_stages: How many stages both streams share.
+        coarse: Use the coarse stream.
+        attention: Placement of the attention; None for none.
+        branches: Branches of the fine stream.
+        parts: Number of parts of each branch.
+        dimension: Length of each part's feature.
+        smoothing: Label smoothing ε, spread over the wrong classes (Eq. 2).
+        margin: Margin m of the triplet loss (Eq. 3).
+        lambda_value: Weight λ of the triplet loss (Eq. 1).
+        omega: Weight ω of the spatio-temporal term, which `retrieval.spatio_temporal.omega` takes from here.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        shared_stages: int = 2,
+        coarse: bool = True,
+        attention: Placement | None = "channel_spatial",
+        branches: Sequence[Axis] = ("whole", "height", "width", "channel"),
+        parts: Mapping[str, int] | None = None,
+        dimension: int = 256,
+        smoothing: float = 0.1,
+        margin: float = 1.2,
+        lambda_value: float = 0.4,
+        omega: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.network = DFRSTNetwork(backbone, num_classes, shared_stages, coarse, attention, branches, parts, dimension)
+        self.smoothing = smoothing
+        self.margin = margin
+        self.lambda_value = lambda_value
+        self.omega = omega
+
+    @property
+    def head(self) -> Sequence[nn.Module]:
+        """Everything that no pretrained network has."""
+        network = self.network
+        return [part for part in (network.coarse, network.attention, network.branches) if part is not None]
+
+    @property
+    def feature_maps(self) -> dict[str, nn.Module]:
+        """The last maps of the streams, the fine one's before and after its attention (Fig. 7)."""
+        network = self.network
+        coarse, fine = network.backbone.stages[-1], network.fine_stages
+        maps = {"coarse": coarse} if network.coarse is not None else {}
+        if network.branches:
+            maps["fine before attention"] = coarse if fine is None else fine[-1]
+        return maps if network.attention is None else maps | {"fine after attention": network.attention}
+
+    def embed(self, batch: Batch) -> Tensor:
+        """The features of all streams after their necks."""
+        return self.network(batch["image"]).embedding
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean cross-entropy of all branches and parts; λ times the triplet losses, on squared distances."""
+        seen, label = self.network(batch["image"]), batch["label"]
+        entropies = [cross_entropy(logits, label, self.smoothing, "others") for logits in seen.logits]
+        losses = {"cross_entropy": torch.stack(entropies).mean()}
+        if seen.metric and self.lambda_value > 0:
+            triplets = [batch_hard_triplet(feature, label, self.margin, squared=True) for feature in seen.metric]
+            losses["triplet"] = self.lambda_value * torch.stack(triplets).sum()
+        return losses

@@ -1,0 +1,80 @@
+"""AttentionNet of DFR-ST: which channels and which places matter."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+Placement = Literal["channel", "spatial", "channel_spatial", "spatial_channel", "parallel"]
+
+
+class ChannelAttention(nn.Module):
+    """One gate a channel: `σ(MLP(average over places) + MLP(maximum over places))` (DFR-ST, Section III-B2).
+
+    Args:
+        channels: Number of channels C.
+        reduction: The shared MLP is C → C / reduction → C with a ReLU between.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gates `(B, C, 1, 1)` of a map `(B, C, h, w)`."""
+        average, largest = x.mean(dim=(2, 3)), x.amax(dim=(2, 3))
+        return torch.sigmoid(self.mlp(average) + self.mlp(largest))[..., None, None]
+
+
+class SpatialAttention(nn.Module):
+    """One gate a place: `σ(conv([maximum over channels ; average over channels]))` (DFR-ST, Section III-B2).
+
+    Args:
+        kernel: Side of the convolution.
+    """
+
+    def __init__(self, kernel: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gates `(B, 1, h, w)` of a map `(B, C, h, w)`."""
+        largest, average = x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)
+        return torch.sigmoid(self.conv(torch.cat([largest, average], dim=1)))
+
+
+class AttentionNet(nn.Module):
+    """Channel and spatial attention over a map, in the order of Table IX.
+
+    Args:
+        channels: Number of channels of the map.
+        placement: `"channel_spatial"` is the paper's; `"parallel"` computes both gates from the same map.
+        reduction: See `ChannelAttention`.
+        kernel: See `SpatialAttention`.
+
+    Raises:
+        ValueError: If the placement is unknown.
+    """
+
+    def __init__(
+        self, channels: int, placement: Placement = "channel_spatial", reduction: int = 16, kernel: int = 7
+    ) -> None:
+        super().__init__()
+        if placement not in get_args(Placement):
+            raise ValueError(f"attention is {placement!r}, expected null or one of {', '.join(get_args(Placement))}.")
+        self.placement = placement
+        self.channel = ChannelAttention(channels, reduction) if placement != "spatial" else None
+        self.spatial = SpatialAttention(kernel) if placement != "channel" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The weighted map, `(B, C, h, w)` like the one that comes in."""
+        channel, spatial = self.channel, self.spatial
+        if channel is None or spatial is None:
+            gate = channel or spatial
+            return x if gate is None else x * gate(x)
+        if self.placement == "parallel":
+            return x * channel(x) * spatial(x)
+        first, second = (channel, spatial) if self.placement == "channel_spatial" else (spatial, channel)
+        x = x * first(x)
+        return x * second(x)
