@@ -12,6 +12,7 @@ import albumentations as A
 import numpy as np
 from numpy.typing import NDArray
 
+from src.data.contamination import Contamination
 from src.data.erasing import RandomErasing
 from src.data.glare import glare_mask, released_glare_mask
 from src.data.table import DataError
@@ -54,6 +55,7 @@ class Transforms:
             `"released"`: as the authors' code does, of the image before any augmentation, so that the two do not line
             up.
         mask: Read the vehicles' masks.
+        contamination: Damage evaluated images; None leaves them as they are.
 
     Raises:
         DataError: If a value makes no sense.
@@ -69,6 +71,7 @@ class Transforms:
     erasing_fill: tuple[int, int, int] = _IMAGENET_MEAN
     glare: Literal["paper", "released"] | None = None
     mask: bool = False
+    contamination: Contamination | None = None
 
     def __post_init__(self) -> None:
         if self.glare not in (None, "paper", "released"):
@@ -93,8 +96,8 @@ class Transforms:
         return Pipeline((height, width), moved, painted, self.glare)
 
     def evaluation(self) -> "Pipeline":
-        """The transformation without its random parts: resize."""
-        return Pipeline(self._height_and_width, [], [], self.glare)
+        """The transformation without its random parts: resize, and contamination if asked for."""
+        return Pipeline(self._height_and_width, [], [], self.glare, self.contamination)
 
     @property
     def _height_and_width(self) -> tuple[int, int]:
@@ -109,6 +112,7 @@ class Pipeline:
         moved: What moves pixels, applied to image and masks alike.
         painted: What changes pixels where they are, applied to the image after the glare mask was computed.
         glare: See `Transforms`.
+        contamination: Damages the resized image, before anything looks at it.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class Pipeline:
         moved: list[A.BasicTransform],
         painted: list[A.BasicTransform],
         glare: Literal["paper", "released"] | None,
+        contamination: Contamination | None = None,
     ) -> None:
         # Shrinking averages over the area, as PIL's resize does with which the published weights were trained; plain
         # bilinear interpolation would skip pixels.
@@ -124,6 +129,7 @@ class Pipeline:
         self._moved = A.Compose(moved) if moved else None
         self._painted = A.Compose(painted) if painted else None
         self._glare = glare
+        self._contamination = contamination
         # All steps draw from these two. `Compose.set_random_seed` would start every step from the same number: a step
         # with p = 0.5 would then happen exactly when every other step with p = 0.5 happens.
         self._numpy_random = np.random.Generator(np.random.PCG64())
@@ -143,6 +149,8 @@ class Pipeline:
         self._numpy_random.bit_generator.state = np.random.PCG64(seed).state
         self._python_random.seed(seed)
         layers = {"image": self._resize.apply(image)}
+        if self._contamination is not None:
+            layers["image"] = self._contamination(layers["image"], seed)
         if mask is not None:
             layers["mask"] = self._resize.apply_to_mask(mask)
         before = layers["image"]

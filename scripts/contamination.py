@@ -1,0 +1,149 @@
+"""Measures a checkpoint on images of which more and more is damaged, as Tables VI, VII and Fig. 8 of DFR-ST do.
+
+    python -m scripts.contamination checkpoint=<run>/stages/main/last.ckpt [data=…] [out=…] [shares=[0,0.1]]
+
+Prints a table a task and leaves `contamination.csv`, `contamination.png` (the curves), `examples.png` (an image as the
+model saw it) and a `metrics.json` for each kind and share. With the same `out` again, measured shares are not computed
+again. For VehicleID's three test lists: data=vehicleid data.layout.test_ids=800, then 1600, 2400.
+"""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pandas as pd
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from src.config import CONF_DIR, ConfigError, complete_pools
+from src.figures.published_tables import read_table
+
+SCORES = ("mAP", "R1", "R5")
+MEAN = "mean of the kinds"
+PUBLISHED = {"DFR-ST": "dfr_st_table_vi", "PRN": "dfr_st_table_vii"}
+
+
+@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="contamination")
+def main(cfg: DictConfig) -> None:
+    from src.entry import one_sentence_errors
+
+    with one_sentence_errors():
+        run(cfg)
+
+
+def run(cfg: DictConfig) -> pd.DataFrame:
+    """Measures every kind and share; returns name, share, task and scores, the mean over the kinds included."""
+    from src.figures.contamination import draw_contamination
+    from src.launch import local_processes
+
+    if not cfg.checkpoint:
+        raise ConfigError("Pass checkpoint=<run>/stages/<stage>/last.ckpt: damaged images must be embedded anew.")
+    if local_processes(cfg.trainer) > 1:
+        raise ConfigError("scripts.contamination runs in one process; pass trainer.devices=1.")
+    complete_pools(cfg)
+    out, rows = Path(cfg.paths.run_dir), []
+    for kind in cfg.kinds:
+        for share in cfg.shares:
+            metrics = _measured(cfg, kind, share, out)
+            for task, found in metrics["tasks"].items():
+                values = (found["mAP"], found["rank"]["1"], found["rank"]["5"])
+                rows.append((kind.replace("_", " "), share, task, *values))
+    columns = ["name", "share", "task", *SCORES]
+    table = pd.DataFrame(rows, columns=columns)
+    if len(set(cfg.kinds) - {"mixed"}) > 1:
+        single = table[table["name"] != "mixed"]
+        means = single.groupby(["task", "share"], sort=False)[list(SCORES)].mean().reset_index()
+        table = pd.concat([table, means.assign(name=MEAN)[columns]], ignore_index=True)
+    table.to_csv(out / "contamination.csv", index=False)
+    known = published(metrics["data"]["name"])
+    draw_contamination(table, known, out / "contamination.png")
+    for task in table["task"].unique():
+        _print(task, pd.concat([table[table["task"] == task], known]), list(cfg.shares))
+    return table
+
+
+def published(data: str) -> pd.DataFrame:
+    """Tables VI and VII, as name, share and scores: of the VehicleID test list, or else the average over all three."""
+    rows = []
+    for method, table in PUBLISHED.items():
+        for row in read_table(table).rows:
+            results = {result.data: result for result in row.results}
+            found = results.get(data, results["vehicleid_average"])
+            share = float(row.name.removesuffix("%")) / 100
+            scores = [float(found.numbers[score] or "nan") for score in SCORES]
+            rows.append((f"{method}, published, {found.data}", share, *scores))
+    return pd.DataFrame(rows, columns=["name", "share", *SCORES])
+
+
+def _measured(cfg: DictConfig, kind: str, share: float, out: Path) -> dict[str, Any]:
+    """What `metrics.json` says of one kind and share; computed only if it is not there yet."""
+    from src.evaluation import run as evaluate
+    from src.results import file_sha
+
+    folder = out / ("undamaged" if share == 0 else f"{kind}_{share}")
+    damage = {"kind": kind, "share": share} if share else {"kind": None, "share": None}
+    asked: Any = OmegaConf.merge(cfg, {"contamination": damage, "paths": {"run_dir": str(folder)}})
+    if (folder / "metrics.json").exists():
+        found: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        wanted: Any = OmegaConf.to_container(asked, resolve=True)
+        other = [key for key in ("data", "contamination", "retrieval") if found["config"][key] != wanted[key]]
+        if found["checkpoint_sha"] != file_sha(Path(cfg.checkpoint)):
+            other.append("checkpoint")
+        if other:
+            raise ConfigError(f"{folder} was measured with another {' and '.join(other)}; pass another out=.")
+        return found
+    metrics = evaluate(asked)
+    if not metrics:
+        raise ConfigError("The data set has no tasks, so there is nothing to measure; pass other data=.")
+    if share == 0:
+        _draw_examples(cfg, folder / "embeddings", out / "examples.png")
+    shutil.rmtree(folder / "embeddings")  # 100 MB for each share of VeRi-776, and quickly made again
+    return metrics
+
+
+def _draw_examples(cfg: DictConfig, embeddings: Path, out: Path) -> None:
+    """One image of the tasks, damaged as the model sees it."""
+    from src.checkpoint import load_checkpoint
+    from src.data import Transforms, image_path, read_image
+    from src.figures.contamination import draw_examples
+    from src.retrieval import read_embeddings
+
+    trained = load_checkpoint(Path(cfg.checkpoint))["reid"]
+    transforms = Transforms(size=trained["config"]["stages"][trained["stage"]]["transforms"]["size"])
+    found = read_embeddings(embeddings)
+    row = int(found.rows[len(found.rows) // 2])
+    image = read_image(image_path(found.table, row), str(found.table.loc[row, "box"]))
+    images = {}
+    for kind in cfg.kinds:
+        damages = [instantiate(cfg.contamination, kind=kind, share=share) for share in cfg.shares]
+        pipelines = [replace(transforms, contamination=damage).evaluation() for damage in damages]
+        images[kind] = [pipeline(image, seed=row).image for pipeline in pipelines]
+    draw_examples(images, list(cfg.shares), out)
+
+
+def _print(task: str, table: pd.DataFrame, shares: list[float]) -> None:
+    """A row a kind under each score, a column a share, the published rows below."""
+    shown = Table(title=task, title_justify="left")
+    for column in ("score", "damage"):
+        shown.add_column(column)
+    for share in shares:
+        shown.add_column(f"{share:.0%}", justify="right")
+    for score in SCORES:
+        for name, curve in table.groupby("name", sort=False):
+            values = dict(zip(curve["share"], curve[score], strict=True))
+            cells = [f"{values[share]:.3f}" if share in values else "–" for share in shares]
+            shown.add_row(score, str(name), *cells)
+        shown.add_section()
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    console.print(shown)
+
+
+if __name__ == "__main__":
+    main()
