@@ -1,7 +1,9 @@
 """Pictures and tables of a run."""
 
+from src.figures.attention import write_attention
 from src.figures.curves import draw_curves, draw_roc
 from src.figures.tables import print_metrics
+from src.figures.trips import draw_trips
 from src.figures.write import write_rank_lists
 
-__all__ = ["draw_curves", "draw_roc", "print_metrics", "write_rank_lists"]
+__all__ = ["draw_curves", "draw_roc", "draw_trips", "print_metrics", "write_attention", "write_rank_lists"]

@@ -9,16 +9,17 @@ import pandas as pd
 from src.figures.style import plt
 
 
-def draw_curves(metrics_csv: Path, out: Path, untrained: dict[str, float] | None = None) -> None:
+def draw_curves(stage: Path, out: Path, untrained: dict[str, float] | None = None) -> None:
     """Draws the loss terms and each task's validation mAP over the epochs of one stage.
 
     Args:
-        metrics_csv: What Lightning's CSV logger wrote.
+        stage: Folder with what Lightning's CSV logger wrote, `metrics.csv` and from before an interruption
+            `metrics_1.csv`, `metrics_2.csv`, …
         out: The picture's path.
         untrained: mAP of the untrained features by task, drawn as dashed lines.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    log = pd.read_csv(metrics_csv)
+    log = pd.concat([pd.read_csv(file) for file in sorted(stage.glob("metrics*.csv"))]).sort_values("step")
     columns = [str(column) for column in log]
     losses = [c for c in columns if c.startswith("train/") and c not in ("train/loss", "train/total")]
     scores = [c for c in columns if c.startswith("val/") and c.endswith("/mAP") and c != "val/mAP"]

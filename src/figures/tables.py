@@ -30,6 +30,9 @@ def print_metrics(metrics: dict[str, Any], console: Console | None = None) -> No
     console.print(table)
     if steps:
         console.print(f"Post-processing: {' → '.join(steps)}.", style="dim", highlight=False)
+    if damage := metrics.get("contamination"):
+        kind = damage["kind"].replace("_", " ")
+        console.print(f"Contaminated: {kind} on {damage['share']:.0%} of each image.", style="dim", highlight=False)
     for name, found in metrics.get("verification", {}).items():
         rates = ", ".join(
             f"{found['tpr'][fpr]:.3f} at {fpr} (distance ≤ {found['threshold'][fpr]:.3f})"

@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib import colors
 from rich.console import Console
 
-from src.figures import draw_curves, print_metrics
+from src.figures import draw_curves, draw_roc, draw_trips, print_metrics
 from src.figures.rank_lists import RankList, draw_rank_lists
-from src.figures.style import GREEN, GREY, VERMILION
+from src.figures.style import GREEN, GREY, ORANGE, VERMILION
 
 
 def pixels(path, colour):
@@ -35,14 +35,15 @@ def test_rank_lists_frame_right_and_wrong_results(tmp_path):
 def test_curves_are_drawn_from_the_csv_logger_s_file(tmp_path):
     log = {
         "epoch": [0, 0, 1, 1],
+        "step": [4, 4, 9, 9],
         "train/cross_entropy": [4.0, None, 3.0, None],
         "train/loss": [5.0, None, 4.0, None],
         "val/day_to_night/mAP": [None, 0.2, None, 0.4],
         "val/mAP": [None, 0.2, None, 0.4],
     }
     pd.DataFrame(log).to_csv(tmp_path / "metrics.csv", index=False)
-    draw_curves(tmp_path / "metrics.csv", tmp_path / "plain.png")
-    draw_curves(tmp_path / "metrics.csv", tmp_path / "compared.png", {"day_to_night": 0.3})
+    draw_curves(tmp_path, tmp_path / "plain.png")
+    draw_curves(tmp_path, tmp_path / "compared.png", {"day_to_night": 0.3})
     plain, compared = (cv2.imread(str(tmp_path / name)) for name in ("plain.png", "compared.png"))
     assert plain.std() > 0
     assert plain.shape != compared.shape or (plain != compared).any()
@@ -104,3 +105,30 @@ def test_the_table_shows_how_much_drawn_trials_differ():
     assert all(number in mean for number in ("0.457", "0.500", "0.600", "0.700", "0.100"))
     assert all(number in std for number in ("0.012", "0.021", "0.022", "0.023", "0.004"))
     assert "trials: 10, drawn with seed 0." in shown
+
+
+def test_trips_are_drawn_with_the_density_fitted_to_them(tmp_path):
+    rng = np.random.default_rng(0)
+    train = pd.DataFrame(
+        {
+            "vehicle_id": rng.integers(0, 9, 80),
+            "camera_id": rng.integers(4, 7, 80),
+            "timestamp": rng.integers(0, 500, 80).astype(float),
+        }
+    )
+    roads = pd.DataFrame([[0.0, 300, 900], [300, 0, 500], [900, 500, 0]], index=[4, 5, 6], columns=[4, 5, 6])
+    draw_trips(train, roads, tmp_path / "both.png")
+    draw_trips(train, None, tmp_path / "times.png")
+    both, times = (cv2.imread(str(tmp_path / name)).shape for name in ("both.png", "times.png"))
+    assert both[1] > 1.8 * times[1]
+    assert pixels(tmp_path / "both.png", ORANGE) > pixels(tmp_path / "times.png", ORANGE) > 0
+    draw_trips(train.iloc[:1], roads, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_roc_curves_are_drawn(tmp_path):
+    false = np.geomspace(1e-4, 1e-2, 20)
+    draw_roc({"image_to_image": (false, false * 50)}, tmp_path / "one.png")
+    draw_roc({"image_to_image": (false, false * 50), "image_to_track": (false, false * 90)}, tmp_path / "two.png")
+    assert pixels(tmp_path / "one.png", ORANGE) == 0
+    assert pixels(tmp_path / "two.png", ORANGE) > 0

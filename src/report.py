@@ -1,0 +1,24 @@
+"""`python -m src.report runs=[…] [table=…]`: runs as a table and a page, beside the published one."""
+
+import hydra
+from omegaconf import DictConfig
+
+from src.config import CONF_DIR
+
+
+@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="report")
+def main(cfg: DictConfig) -> None:
+    """Reads the runs, prints the tables and writes the page into the run folder."""
+    from src.entry import one_sentence_errors
+
+    with one_sentence_errors():
+        from pathlib import Path
+
+        from src.figures.report import write_report
+
+        runs = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
+        write_report(runs, cfg.table, Path(cfg.paths.run_dir))
+
+
+if __name__ == "__main__":
+    main()
