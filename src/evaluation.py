@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.checkpoint import restore_method
 from src.config import ConfigError, check_targets, complete_pools
 from src.data import ReIDDataModule
+from src.figures import write_attention
 from src.measurement import measure
 from src.methods.base import ReIDMethod
 from src.methods.views import Views
@@ -19,13 +20,16 @@ from src.results import file_sha
 from src.retrieval import Embeddings, make_steps, read_embeddings, write_embeddings
 
 
-def build_data(cfg: DictConfig, stage: DictConfig, needs: frozenset[str] = frozenset()) -> ReIDDataModule:
+def build_data(
+    cfg: DictConfig, stage: DictConfig, needs: frozenset[str] = frozenset(), target: str = "vehicle_id"
+) -> ReIDDataModule:
     """The data module of a stage.
 
     Args:
         cfg: The whole configuration: loader settings and seed.
         stage: The stage, or anything else with `data`, `transforms` and, for training, `sampler`.
         needs: Columns the method cannot do without.
+        target: Column whose values are the classes.
     """
     return ReIDDataModule(
         layout=instantiate(stage.data.layout, _convert_="all"),
@@ -42,6 +46,7 @@ def build_data(cfg: DictConfig, stage: DictConfig, needs: frozenset[str] = froze
         repeat_batches=cfg.get("repeat_batches", False),
         extra=stage.data.get("extra"),
         holdout=stage.data.get("holdout", 0),
+        target=target,
     )
 
 
@@ -72,9 +77,11 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     make_steps(cfg.retrieval.steps, cfg.retrieval)  # before the work, not after it
     sources = [Path(path) for path in ([cfg[given[0]]] if isinstance(cfg[given[0]], str) else cfg[given[0]])]
     if given == ["embeddings"]:
-        if cfg.retrieval.flip or list(cfg.retrieval.scales) != [1.0] or cfg.get("data"):
+        looks = cfg.retrieval.flip is not None or cfg.retrieval.scales is not None
+        if looks or cfg.get("data") or cfg.attention or contaminated(cfg):
             raise ConfigError(
-                "Embeddings are made already: data, retrieval.flip and retrieval.scales need checkpoint=."
+                "Embeddings are made already: data, contamination, attention, retrieval.flip and retrieval.scales need "
+                "checkpoint=."
             )
         return measure(cfg, [read_embeddings(folder) for folder in sources])
     models = []
@@ -93,10 +100,30 @@ def _embed(cfg: DictConfig, checkpoint: Path, folder: Path) -> Embeddings | None
     stage = saved.stages[method.provenance["stage"]]
     chosen = OmegaConf.to_container(cfg.data, resolve=True) if cfg.get("data") else stage.data
     test_stage = OmegaConf.create({"data": chosen, "transforms": stage.transforms})
+    if contaminated(cfg):
+        test_stage.transforms.contamination = cfg.contamination
     check_targets(test_stage)  # part of it comes from the checkpoint
     data = build_data(cfg, test_stage)
     trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
-    return embed(cfg, method, data, trainer, checkpoint, folder)
+    embeddings = embed(cfg, method, data, trainer, checkpoint, folder)
+    if cfg.attention and embeddings is not None:
+        picture = f"{folder.name.replace('embeddings', 'attention')}.png"
+        write_attention(folder.parent / "figures" / picture, method, data, cfg.attention)
+    return embeddings
+
+
+def _views(cfg: DictConfig, method: ReIDMethod) -> Views:
+    """How often to look at an image: what the command says, else what the checkpoint's run said."""
+    saved = method.provenance.get("config", {}).get("retrieval", {})
+    chosen = {
+        name: saved.get(name) if cfg.retrieval[name] is None else cfg.retrieval[name] for name in ("flip", "scales")
+    }
+    return Views(**{name: value for name, value in chosen.items() if value is not None})
+
+
+def contaminated(cfg: DictConfig) -> bool:
+    """Whether the configuration asks for damaged images: one of kind and share is enough to say so."""
+    return cfg.contamination.kind is not None or cfg.contamination.share is not None
 
 
 def refuse_finished(run_dir: Path) -> None:
@@ -129,7 +156,7 @@ def embed(
     data.setup("test")
     if len(data.eval_rows) == 0:
         raise ConfigError(f"Data set {data.name!r} has only training images; choose other data to evaluate on.")
-    method.views = Views(cfg.retrieval.flip, tuple(cfg.retrieval.scales))
+    method.views = _views(cfg, method)
     method.top_k = cfg.retrieval.top_k
     trainer.test(method, data, verbose=False)
     if not trainer.is_global_zero:
@@ -142,7 +169,9 @@ def embed(
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "evaluation": data.evaluation,
         "holdout": data.holdout,
+        "trips": method.provenance.get("trips"),
         "views": asdict(method.views),
+        "contamination": None if data.transforms.contamination is None else asdict(data.transforms.contamination),
     }
     found = method.retrieval.embeddings
     embeddings = Embeddings(found.features, found.rows, data.table, data.camera_distances, meta)

@@ -9,10 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config import ConfigError
 from src.data import Task, build_tasks
-from src.figures import draw_roc, print_metrics, write_rank_lists
+from src.figures import draw_roc, draw_trips, print_metrics, write_rank_lists
 from src.methods.task_results import TaskResult, evaluate_task, trial_distance
 from src.results import write_metrics
-from src.retrieval import Embeddings, Index, Metric, Step, make_steps, recall, search, verify
+from src.retrieval import Embeddings, Index, Metric, Step, make_steps, recall, same_images, search, verify
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,9 @@ def measure(
     Returns:
         What `metrics.json` says.
     """
-    fingerprints = {model.meta["data"]["fingerprint"] for model in models}
-    if len(fingerprints) > 1:
-        raise ConfigError(
-            f"The embeddings are of different data ({', '.join(sorted(fingerprints))}); use one data set."
-        )
+    if not all(same_images(models[0], model) for model in models[1:]):
+        names = ", ".join(f"{model.meta['data']['name']} {model.meta['data']['fingerprint']}" for model in models)
+        raise ConfigError(f"The embeddings are of different images ({names}), expected the same for all models.")
     options, first = cfg.retrieval, models[0]
     steps = make_steps(options.steps, options)
     tasks = build_tasks(first.table, **first.meta["evaluation"])
@@ -63,6 +61,9 @@ def measure(
     if steps:
         before = {name: result.as_dict() for name, result in (plain or {}).items()}
         extra |= {"postprocessing": list(options.steps), "before_postprocessing": before}
+    if "spatio_temporal" in options.steps:
+        train = first.table[(first.table["split"] == "train").to_numpy()]
+        draw_trips(train, first.camera_distances, Path(cfg.paths.run_dir) / "figures" / "trips.png")
     if options.verification:
         extra["verification"] = _verified(tasks, models, steps, options.metric, Path(cfg.paths.run_dir) / "figures")
     if options.index.kind != "exact":

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ class Stage:
         optim: A node of the group `optim`.
         sampler: The batch sampler, a partial.
         transforms: The image transforms.
+        load: Where the weights come from: `"previous"`, the stage before (the first one has the backbone's own), null
+            for the backbone's own, or the path of a checkpoint.
+        replace: Parts of names of what is not loaded and starts anew: `["classifier"]`, whose identities change.
+        freeze: Names of modules that stay as they are, the statistics of their normalisations too.
     """
 
     data: Any
@@ -41,6 +46,9 @@ class Stage:
     optim: Any
     sampler: Any
     transforms: Any
+    load: str | None = "previous"
+    replace: Sequence[str] = ("classifier",)
+    freeze: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,25 @@ class TrainConfig:
     logger: Any
     callbacks: Any
     paths: Any
+    start: Any
+    resume: Any
+
+
+def interrupted(folder: str) -> DictConfig:
+    """The configuration of a run that was stopped, to go on with.
+
+    Args:
+        folder: The run's.
+
+    Raises:
+        ConfigError: If it has no checkpoint yet.
+    """
+    found = sorted(Path(folder).glob("stages/*/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ConfigError(f"resume={folder} has no stages/<stage>/last.ckpt yet; start the run again without resume.")
+    cfg = OmegaConf.create(load_checkpoint(found[-1])["reid"]["config"])
+    cfg.paths.run_dir = cfg.resume = folder
+    return cfg
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -83,18 +110,26 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     refuse_finished(run_dir)
     make_steps(cfg.retrieval.steps, cfg.retrieval)  # a wrong name is refused before training, not after it
     seed_everything(cfg.seed, workers=True, verbose=False)
-    method: ReIDMethod | None = None
-    steps = 0
-    for name in cfg.stages:
-        folder = run_dir / "stages" / str(name)
-        method, data, trainer = train_stage(cfg, str(name), folder, previous=method)
-        steps += trainer.global_step
-    if method is None:
+    names = [str(name) for name in cfg.stages]
+    if not names:
         raise ConfigError("stages is empty; a run needs at least one.")
+    if cfg.start is not None and cfg.start not in names:
+        raise ConfigError(f"start is {cfg.start!r}, expected one of the stages {', '.join(names)}.")
+    previous: Path | None = None
+    steps = 0
+    for name in names[names.index(cfg.start) if cfg.start else 0 :]:
+        folder = run_dir / "stages" / name
+        if cfg.resume and name != names[-1] and (done := _steps_of_finished(folder, cfg.stages[name].epochs)):
+            log.info("Stage %s is finished.", name)
+            previous, steps = folder / "last.ckpt", steps + done
+            continue
+        method, data, trainer = train_stage(cfg, name, folder, previous, steps)
+        previous, steps = folder / "last.ckpt", steps + trainer.global_step
     untrained = test_untrained(cfg, data) if cfg.compare_untrained and data.tasks else {}
-    if trainer.is_global_zero and (folder / "metrics.csv").is_file():
+    if trainer.is_global_zero:
         baseline = {task: measured["mAP"] for task, measured in untrained.items()}
-        draw_curves(folder / "metrics.csv", run_dir / "figures" / "curves.png", baseline)
+        for stage in sorted(run_dir.glob("stages/*/metrics.csv")):
+            draw_curves(stage.parent, run_dir / "figures" / f"curves_{stage.parent.name}.png", baseline)
     checkpoint = folder / f"{cfg.test_checkpoint}.ckpt"
     method.load_state_dict(load_checkpoint(checkpoint)["state_dict"])
     metrics, embeddings = {}, None
@@ -110,24 +145,31 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 
 def train_stage(
-    cfg: DictConfig, name: str, folder: Path, previous: ReIDMethod | None = None
+    cfg: DictConfig, name: str, folder: Path, previous: Path | None = None, first_step: int = 0
 ) -> tuple[ReIDMethod, ReIDDataModule, Trainer]:
-    """Trains one stage; its checkpoints are `folder/{best,last}.ckpt`.
+    """Trains one stage, from its beginning or from where it was stopped; its checkpoints are `folder/{best,last}.ckpt`.
 
     Args:
         cfg: The whole configuration.
         name: The stage's.
         folder: The stage's.
-        previous: The method whose weights the stage goes on with.
+        previous: Checkpoint of the stage before.
+        first_step: Steps of the stages before, from which the loggers count on.
     """
-    stage = cfg.stages[name]
-    data = build_data(cfg, stage, get_object(cfg.method._target_).needs)
+    # So that a stage begins with the same classifier whether the run has just trained others, starts here, or goes on.
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    stage = Stage(**{str(key): value for key, value in cfg.stages[name].items()})
+    kind = get_object(cfg.method._target_)
+    data = build_data(cfg, cfg.stages[name], kind.needs, kind.target)
     data.setup("fit")
     log.info("Stage %s, %d epochs on %s: %s", name, stage.epochs, stage.data.name, data.summary())
     trips = TripModel.fit_records(data.table[data.table["split"] == "train"], data.camera_distances)
     method = build_method(cfg, data.num_classes)
-    if previous is not None:
-        method.continue_from(previous)
+    given = None if stage.load is None else Path(stage.load)
+    source = previous if stage.load == "previous" else given
+    if source is not None:
+        method.take_over(load_checkpoint(source)["state_dict"], stage.replace, str(source))
+    method.freeze_parts(stage.freeze)
     method.optim = instantiate(stage.optim, _convert_="all")
     method.provenance = {
         "config": OmegaConf.to_container(cfg, resolve=True),
@@ -146,10 +188,23 @@ def train_stage(
         logger=[logger(save_dir=str(folder)) for logger in instantiate(cfg.logger).values()],
         callbacks=[*instantiate(cfg.callbacks).values(), best, last],
     )
+    # The step that loggers see, so that all stages lie on one axis.
+    trainer.fit_loop.epoch_loop._batches_that_stepped = first_step
+    stopped = folder / "last.ckpt" if cfg.resume and (folder / "last.ckpt").is_file() else None
+    if stopped and (folder / "metrics.csv").is_file():  # which the logger would start anew
+        (folder / "metrics.csv").rename(folder / f"metrics_{len([*folder.glob('metrics*.csv')])}.csv")
     for logger in trainer.loggers:
         logger.log_hyperparams(method.provenance["config"])
-    trainer.fit(method, data)
+    trainer.fit(method, data, ckpt_path=stopped)
     return method, data, trainer
+
+
+def _steps_of_finished(folder: Path, epochs: int) -> int:
+    """Steps of a stage that an interrupted run has finished, 0 if it has not."""
+    if not (folder / "last.ckpt").is_file():
+        return 0
+    checkpoint = load_checkpoint(folder / "last.ckpt")
+    return int(checkpoint["global_step"]) if checkpoint["epoch"] + 1 >= epochs else 0
 
 
 def test_untrained(cfg: DictConfig, data: ReIDDataModule) -> dict[str, Any]:

@@ -15,8 +15,10 @@ def main(cfg: DictConfig) -> None:
     with one_sentence_errors():
         from src.config import check_config, complete_pools
         from src.launch import local_processes, relaunch
-        from src.stages import run
+        from src.stages import interrupted, run
 
+        if cfg.resume is not None:
+            cfg = interrupted(cfg.resume)
         complete_pools(cfg)
         check_config(cfg)
         processes = local_processes(cfg.trainer)

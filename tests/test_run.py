@@ -21,6 +21,7 @@ RUNS = [
     ("method=dndm", "data=quickstart"),
     ("method=dndm_released", "data=quickstart", "backbone=resnet50", "backbone.name=resnet18", "backbone.weights=null"),
     ("method=bot", "data=quickstart_veri"),
+    ("method=dfr_st", "data=quickstart_veri"),
 ]
 
 
@@ -64,7 +65,7 @@ def test_a_run_folder_is_tidy_and_its_names_can_be_typed(composed, tmp_path):
         "embeddings/features.safetensors",
         "embeddings/meta.json",
         "embeddings/table.csv",
-        "figures/curves.png",
+        "figures/curves_main.png",
         "figures/rank_list_day_to_night.png",
         "figures/rank_list_night_to_day.png",
         "metrics.json",
@@ -146,7 +147,7 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_help_lists_the_groups_without_loading_torch(tmp_path):
     done = command("src.train", "--help", cwd=tmp_path)
     assert done.returncode == 0
-    for group in ("method: bot, dndm, dndm_released", "dn_348, dn_wild", "trainer: auto, cpu, ddp, gpu"):
+    for group in ("dndm, dndm_released", "dn_348, dn_wild", "trainer: auto, cpu, ddp, gpu"):
         assert group in done.stdout
     imported = subprocess.run(
         [sys.executable, "-c", "import sys, src.train, src.evaluate; print('torch' in sys.modules)"],
@@ -240,6 +241,34 @@ def test_embeddings_are_evaluated_again_with_post_processing_and_no_forward_pass
         evaluated("flip", "retrieval.flip=true")
     with pytest.raises(ConfigError, match="Pass one of checkpoint, checkpoints and embeddings"):
         evaluated("both", "checkpoint=x")
+
+
+def test_the_spatio_temporal_term_is_swept_without_training(composed, tmp_path):
+    """ω = 0 gives the appearance ranking; the checkpoint keeps the fit."""
+    cfg = composed(*SMALL, "experiment=dfr_st_veri776", "data=quickstart_veri", "method.omega=0.3")
+    trained = stages.run(cfg)
+    assert trained["postprocessing"] == ["spatio_temporal"]
+    run = tmp_path / "run"
+    fit = load_checkpoint(run / "stages/main/last.ckpt")["reid"]["trips"]
+    assert fit["temporal"]["sigma"] > 0
+    for omega, expected in ((0, trained["before_postprocessing"]), (0.3, trained["tasks"])):
+        found = evaluation.run(
+            composed(
+                *(f"embeddings={run}/embeddings", "sweep=omega", f"retrieval.spatio_temporal.omega={omega}"),
+                f"paths.run_dir={tmp_path}/omega_{omega}",
+                config="evaluate",
+            )
+        )
+        for name, task in expected.items():
+            assert found["tasks"][name]["mAP"] == pytest.approx(task["mAP"], abs=1e-9)
+    with pytest.raises(StepError, match="spatio_temporal needs a camera_id"):
+        evaluation.run(
+            composed(
+                *(f"checkpoint={run}/stages/main/last.ckpt", "data=quickstart", "sweep=omega", "workers=0"),
+                f"paths.run_dir={tmp_path}/day_night",
+                config="evaluate",
+            )
+        )
 
 
 def test_several_checkpoints_are_one_ensemble_of_mirrored_images(composed, tmp_path):

@@ -43,6 +43,7 @@ class ReIDDataModule(LightningDataModule):
         repeat_batches: Train on the batches of the first epoch again and again.
         extra: Side data, see `src.data.layouts.extra`.
         holdout: Share of the training identities that take the place of the test set; 0 for the test set itself.
+        target: Column whose values are the classes.
 
     Attributes:
         name: Name of the data set.
@@ -84,6 +85,7 @@ class ReIDDataModule(LightningDataModule):
         repeat_batches: bool = False,
         extra: Path | str | None = None,
         holdout: float = 0,
+        target: str = "vehicle_id",
     ) -> None:
         super().__init__()
         self.layout = layout
@@ -100,6 +102,7 @@ class ReIDDataModule(LightningDataModule):
         self._repeat_batches = repeat_batches
         self._extra = extra
         self.holdout = holdout
+        self._target = target
 
     @property
     def num_classes(self) -> int:
@@ -134,7 +137,7 @@ class ReIDDataModule(LightningDataModule):
             table = hold_out(table, self.holdout)
         train = table[table["split"] == "train"]
         self._check_needs(train)
-        self.labels = train_labels(table)
+        self.labels = train_labels(table, self._target)
         self.colours, self.types = (sorted(set(train[column]) - {""}) for column in ("colour", "type"))
         self.tasks = build_tasks(table, **self.evaluation)
         sides = [side for task in self.tasks for trial in task.trials for side in (trial.query, trial.gallery)]
@@ -161,9 +164,10 @@ class ReIDDataModule(LightningDataModule):
             f"{task.name} ({len(task.trials[0].query):,} queries in {len(task.trials[0].gallery):,} images)"
             for task in self.tasks
         ]
+        classes = "identities" if self._target == "vehicle_id" else "cameras"
         sources = f" ({self.layout.counts(self.table)})" if isinstance(self.layout, Pool) else ""
         return (
-            f"{self.name}: {' + '.join(parts)} images, {self.num_classes:,} training identities{sources}; "
+            f"{self.name}: {' + '.join(parts)} images, {self.num_classes:,} training {classes}{sources}; "
             f"tasks: {', '.join(tasks) or 'none'}."
         )
 
@@ -190,6 +194,7 @@ class ReIDDataModule(LightningDataModule):
             self.types,
             mask=self.transforms.mask,
             seed=self.seed,
+            target=self._target,
         )
         return DataLoader(dataset, batch_sampler=sampler, persistent_workers=self._num_workers > 0, **self._loading())
 
@@ -201,12 +206,17 @@ class ReIDDataModule(LightningDataModule):
         """The same as for validation; without tasks every query and gallery image, to be embedded."""
         return [self._eval_loader(self.eval_rows)] if len(self.eval_rows) else []
 
-    def _eval_loader(self, rows: NDArray[np.int64]) -> DataLoader[Item]:
-        rank, world_size = self._processes()
-        dataset = ReIDDataset(
+    def eval_dataset(self) -> ReIDDataset:
+        """Every record of the table, as validation and test see it."""
+        return ReIDDataset(
             self.table, self.transforms.evaluation(), self.labels, self.colours, self.types, mask=self.transforms.mask
         )
-        return DataLoader(dataset, self._eval_batch_size, sampler=rows[rank::world_size].tolist(), **self._loading())
+
+    def _eval_loader(self, rows: NDArray[np.int64]) -> DataLoader[Item]:
+        rank, world_size = self._processes()
+        return DataLoader(
+            self.eval_dataset(), self._eval_batch_size, sampler=rows[rank::world_size].tolist(), **self._loading()
+        )
 
     def _processes(self) -> tuple[int, int]:
         """Number of this process, number of processes."""

@@ -32,6 +32,7 @@ class ReIDDataset(Dataset[Item]):
         types: Type index → name.
         mask: Read the vehicles' masks.
         seed: Seed of the run.
+        target: Column whose values are the classes.
     """
 
     def __init__(
@@ -43,13 +44,14 @@ class ReIDDataset(Dataset[Item]):
         types: Sequence[str] = (),
         mask: bool = False,
         seed: int = 0,
+        target: str = "vehicle_id",
     ) -> None:
         self._table = table
         self._pipeline = pipeline
         self._mask = mask
         self._seed = seed
         self._codes = {
-            "label": class_index(table, labels),
+            "label": class_index(table, labels, target),
             "vehicle_id": table["vehicle_id"].to_numpy(),
             "camera_id": table["camera_id"].to_numpy(),
             "track_id": table["track_id"].to_numpy(),
@@ -105,11 +107,11 @@ def draw_seed(seed: int, epoch: int, number: int) -> int:
     return (seed << 72) | (epoch << 40) | number
 
 
-def train_labels(table: pd.DataFrame) -> list[tuple[str, int]]:
-    """The identities of the training rows, sorted: the classifier's classes in order."""
-    train = table[(table["split"] == "train").to_numpy() & known(table, "vehicle_id")]
-    pairs = train[["dataset", "vehicle_id"]].drop_duplicates()
-    return sorted(zip(pairs["dataset"].tolist(), pairs["vehicle_id"].tolist(), strict=True))
+def train_labels(table: pd.DataFrame, target: str = "vehicle_id") -> list[tuple[str, int]]:
+    """The identities (or cameras) of the training rows, sorted: the classifier's classes in order."""
+    train = table[(table["split"] == "train").to_numpy() & known(table, target)]
+    pairs = train[["dataset", target]].drop_duplicates()
+    return sorted(zip(pairs["dataset"].tolist(), pairs[target].tolist(), strict=True))
 
 
 def name_index(values: pd.Series, names: Sequence[str]) -> NDArray[np.int64]:
@@ -118,9 +120,9 @@ def name_index(values: pd.Series, names: Sequence[str]) -> NDArray[np.int64]:
     return np.array([places.get(value, -1) for value in values], dtype=np.int64)
 
 
-def class_index(table: pd.DataFrame, labels: Labels) -> NDArray[np.int64]:
-    """Class index of each row `(N,)`, -1 for identities that are not among the labels."""
+def class_index(table: pd.DataFrame, labels: Labels, target: str = "vehicle_id") -> NDArray[np.int64]:
+    """Class index of each row `(N,)`, -1 for identities (or cameras) that are not among the labels."""
     if not labels:
         return np.full(len(table), -1, dtype=np.int64)
-    keys = pd.MultiIndex.from_arrays([table["dataset"], table["vehicle_id"]])
+    keys = pd.MultiIndex.from_arrays([table["dataset"], table[target]])
     return pd.MultiIndex.from_tuples(list(labels)).get_indexer(keys).astype(np.int64)

@@ -111,6 +111,33 @@ class PlainSampler(BatchSampler):
         yield from order.reshape(self._n_batches, self.batch_size)
 
 
+class ClassBalancedSampler(BatchSampler):
+    """As many images of every identity: each place of a batch draws an identity, then one of its images.
+
+    An epoch has as many batches as with `PlainSampler`.
+
+    Args:
+        table: The training rows of the record table, under their row numbers.
+        batch_size: Images in a batch.
+        seed: Seed of the run.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, table: pd.DataFrame, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(batch_size, len(table) // batch_size, seed, rank, world_size)
+        identity = table.groupby(["dataset", "vehicle_id"], sort=True).ngroup().to_numpy()
+        order = np.argsort(identity, kind="stable")
+        self._rows = table.index.to_numpy(dtype=np.int64)[order]
+        self._counts = np.bincount(identity)
+        self._first = np.cumsum(self._counts) - self._counts
+
+    def _batches(self, rng: np.random.Generator) -> Iterator[Rows]:
+        shape = (self._n_batches, self.batch_size)
+        identity = rng.integers(len(self._counts), size=shape)
+        yield from self._rows[self._first[identity] + rng.integers(self._counts[identity])]
+
+
 class _IdentityBatches(BatchSampler):
     """Batches of P identities with a fixed number of images from each of an identity's groups.
 

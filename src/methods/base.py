@@ -1,7 +1,8 @@
 """What every method shares: the training step, exact validation, and a checkpoint that describes itself."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from src.methods.optim import Optim
 from src.methods.retrieval_metric import RetrievalMetric
 from src.methods.views import Batch, Views
+from src.networks import Backbone
 
 
 class ReIDMethod(LightningModule):
@@ -21,19 +23,23 @@ class ReIDMethod(LightningModule):
 
     Attributes:
         needs: Columns of the record table without which the method cannot train (`"domain"`, `"colour"`, …).
+        target: Column of the record table whose values are the classes.
         optim: The optimiser of the current stage; set by the loop over the stages before `fit`.
         provenance: Stored in the checkpoint under `reid`: configuration, class list, data fingerprint. Plain values
             only, so that the file loads with `weights_only=True`.
+        frozen: Names of the modules that stay as they are in the current stage.
         views: How many times an image is embedded, and how, at test.
         top_k: Length of the rank lists that a test keeps in its results.
         retrieval: The metric of validation and test, with the latest results and embeddings; made by `setup`.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    target: ClassVar[str] = "vehicle_id"
     retrieval: RetrievalMetric
 
     def __init__(self) -> None:
         super().__init__()
+        self.frozen: tuple[str, ...] = ()
         self.optim: Optim | None = None
         self.provenance: dict[str, Any] = {}
         self.views = Views()
@@ -52,6 +58,31 @@ class ReIDMethod(LightningModule):
         """The parts that learn at `optim.head_factor` times the rate: classifier and neck."""
         return ()
 
+    @property
+    def feature_maps(self) -> dict[str, nn.Module]:
+        """Modules whose outputs `(B, C, h, w)` are worth a look, by what to call them: the backbone's last stage."""
+        backbone = next(part for part in self.modules() if isinstance(part, Backbone))
+        return {"last stage": backbone.stages[-1]}
+
+    @torch.no_grad()
+    def attention(self, batch: Batch) -> dict[str, Tensor]:
+        """Where features are strong: `(B, h, w)` for each of `feature_maps`, the mean of the squares over its channels.
+
+        Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, F²_sum but for a constant factor.
+        """
+        seen: dict[str, Tensor] = {}
+
+        def record(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+            return lambda _module, _inputs, features: seen.update({name: features.float().square().mean(dim=1)})
+
+        hooks = [module.register_forward_hook(record(name)) for name, module in self.feature_maps.items()]
+        try:
+            self.embed(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {name: seen[name] for name in self.feature_maps}
+
     def forward(self, batch: Batch) -> Tensor:
         """L2-normalised embeddings `(B, D)` of a batch, float32."""
         return F.normalize(torch.stack([self.embed(view).float() for view in self.views(batch)]).sum(dim=0))
@@ -65,10 +96,57 @@ class ReIDMethod(LightningModule):
             self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch["label"]))
         return total
 
-    def continue_from(self, previous: "ReIDMethod") -> None:
-        """Takes over the weights of an earlier stage; its classifier knew other identities and stays behind."""
-        kept = {name: value for name, value in previous.state_dict().items() if "classifier" not in name}
+    def take_over(self, weights: Mapping[str, Tensor], replace: Sequence[str], source: str) -> None:
+        """Takes over the weights of an earlier stage or another run, all but those that start anew.
+
+        Args:
+            weights: A state dict.
+            replace: Parts of names, `"classifier"`: what has one in its name starts anew.
+            source: Where the weights are from, for the message.
+
+        Raises:
+            ValueError: If any other name or shape differs.
+        """
+        own = self.state_dict()
+        kept = {name: value for name, value in weights.items() if not any(part in name for part in replace)}
+        wanted = {name for name in own if not any(part in name for part in replace)}
+        wrong = {
+            "missing": sorted(wanted - kept.keys()),
+            "unknown here": sorted(kept.keys() - wanted),
+            "of another shape": [name for name in wanted & kept.keys() if own[name].shape != kept[name].shape],
+        }
+        if any(wrong.values()):
+            said = "; ".join(f"{len(names)} {what} ({names[0]}, …)" for what, names in wrong.items() if names)
+            raise ValueError(
+                f"The weights of {source} do not fit: {said}; use the same method and backbone, or name in the stage's "
+                f"`replace` what shall start anew (now {', '.join(replace) or 'nothing'})."
+            )
         self.load_state_dict(kept, strict=False)
+
+    def freeze_parts(self, names: Sequence[str]) -> None:
+        """Keeps modules as they are, the statistics of their normalisations too.
+
+        Args:
+            names: Names of modules, `"backbone.stages.0"`.
+
+        Raises:
+            ValueError: If there is no such module.
+        """
+        modules = dict(self.named_modules())
+        for name in names:
+            if name not in modules:
+                near = difflib.get_close_matches(name, modules, n=3)
+                hint = ", ".join(near or (child for child, _ in self.named_children()))
+                raise ValueError(f"The stage freezes {name!r}, which {type(self).__name__} does not have; {hint}?")
+            modules[name].requires_grad_(False).eval()
+        self.frozen = tuple(names)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switches to training, frozen parts excepted: their statistics must not move."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
     def configure_optimizers(self) -> Any:
         """The stage's optimiser, and its schedule stepped once an epoch."""

@@ -23,6 +23,7 @@ class Views:
     scales: Sequence[float] = (1.0,)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", tuple(self.scales))
         if not self.scales or min(self.scales) <= 0:
             raise ValueError(f"retrieval.scales is {list(self.scales)}, expected one or more positive numbers.")
 

@@ -1,7 +1,7 @@
 """From embeddings to rankings and their metrics; usable alone, with NumPy or torch, on CPU and GPU."""
 
 from src.retrieval.distances import Distance, FeatureDistance, Metric, PairDistance, as_euclidean
-from src.retrieval.embeddings import Embeddings, read_embeddings, write_embeddings
+from src.retrieval.embeddings import Embeddings, read_embeddings, same_images, write_embeddings
 from src.retrieval.evaluation import evaluate, evaluate_distance, rank_lists
 from src.retrieval.expansion import alpha_query_expansion, dbscan_query_expansion, group_queries
 from src.retrieval.index import Index, IndexKind, recall
@@ -10,7 +10,7 @@ from src.retrieval.reorder import ExpandedTracks, GroupReranking
 from src.retrieval.rerank import KReciprocalDistance, k_reciprocal
 from src.retrieval.result import MISSED, FilterCounts, RetrievalResult
 from src.retrieval.search import Backend, search
-from src.retrieval.spatio_temporal import LogNormal, SpatioTemporalTerm, TripModel
+from src.retrieval.spatio_temporal import LogNormal, SpatioTemporalTerm, TripModel, camera_rows, trips
 from src.retrieval.state import Context, State, start
 from src.retrieval.steps import STEPS, Step, StepError, make_steps, take
 from src.retrieval.terms import Mismatch, SameGroupFilter, Sum, Term, TimeFilter
@@ -53,6 +53,7 @@ __all__ = [
     "alpha_query_expansion",
     "as_euclidean",
     "average_track_features",
+    "camera_rows",
     "dbscan_query_expansion",
     "evaluate",
     "evaluate_distance",
@@ -63,10 +64,12 @@ __all__ = [
     "rank_lists",
     "read_embeddings",
     "recall",
+    "same_images",
     "search",
     "start",
     "take",
     "track_numbers",
+    "trips",
     "verify",
     "weighted_track_features",
     "write_embeddings",

@@ -47,6 +47,12 @@ class Embeddings:
         return self.features[torch.from_numpy(places).to(self.features.device)]
 
 
+def same_images(one: Embeddings, other: Embeddings) -> bool:
+    """Whether two models saw the same images of the same vehicles, cropped to a box by one of them or not."""
+    columns = ["dataset", "path", "vehicle_id", "split"]
+    return np.array_equal(one.rows, other.rows) and one.table[columns].equals(other.table[columns])
+
+
 def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
     """Writes an embeddings folder; `meta.json` comes last, so a folder that has it is whole."""
     folder.mkdir(parents=True, exist_ok=True)

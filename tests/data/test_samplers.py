@@ -5,12 +5,13 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from src.data.samplers import DayNightSampler, Draw, IdentitySampler, PlainSampler
+from src.data.samplers import ClassBalancedSampler, DayNightSampler, Draw, IdentitySampler, PlainSampler
 from src.data.table import DataError
 
 UNEVEN = {1: (5, 2), 2: (1, 9), 3: (4, 4), 4: (6, 0), 5: (3, 3), 6: (2, 1), 8: (7, 7)}
 MAKERS = {
     "plain": lambda table, **options: PlainSampler(table, batch_size=7, **options),
+    "balanced": lambda table, **options: ClassBalancedSampler(table, batch_size=7, **options),
     "identity": lambda table, **options: IdentitySampler(table, ids=3, images=4, **options),
     "day_night": lambda table, **options: DayNightSampler(table, ids=2, day=2, night=3, **options),
 }
@@ -160,3 +161,19 @@ def test_repeated_batches_are_those_of_the_first_epoch(day_night_table, name):
     assert list(sampler) == first
     sampler.repeat = False
     assert list(sampler) != first
+
+
+def test_balanced_batches_draw_every_identity_as_often(day_night_table):
+    table = day_night_table({1: (60, 0), 2: (1, 1), 3: (0, 10)})
+    sampler = ClassBalancedSampler(table, batch_size=8)
+    assert len(sampler) == len(table) // 8
+    drawn = Counter()
+    for epoch in range(60):
+        sampler.set_epoch(epoch)
+        drawn.update(row for batch in rows(sampler) for row in batch)
+    total = sum(drawn.values())
+    ids = table["vehicle_id"]
+    for identity in (1, 2, 3):
+        own = sum(count for row, count in drawn.items() if ids[row] == identity)
+        assert own / total == pytest.approx(1 / 3, abs=0.03)
+    assert set(drawn) == set(table.index)

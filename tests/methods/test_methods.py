@@ -9,6 +9,7 @@ from src.methods.bot import BoT
 from src.methods.dfr_st import DFRST
 from src.methods.dndm import DNDM, DNDMReleased
 from src.methods.pretrained import PretrainedFeatures
+from src.methods.vehiclenet import VehicleNet
 from src.networks import Backbone
 
 
@@ -82,13 +83,27 @@ def test_dfr_st(batch):
     assert set(DFRST(backbone(), 4, lambda_value=0).losses(batch)) == {"cross_entropy"}
 
 
+def test_vehiclenet(batch):
+    method = VehicleNet(backbone(), num_classes=4, dimension=16)
+    pooled = method.backbone(batch["image"]).mean(dim=(2, 3))
+    reduced = pooled @ method.reduce.weight.T + method.reduce.bias
+    feature = F.batch_norm(reduced, None, None, method.bn.weight, method.bn.bias, training=True)
+    logits = feature @ method.classifier.weight.T + method.classifier.bias
+    losses = method.losses(batch)
+    assert set(losses) == {"cross_entropy"}
+    torch.testing.assert_close(losses["cross_entropy"], F.cross_entropy(logits, batch["label"]))
+    method.eval()
+    pooled = method.backbone(batch["image"]).mean(dim=(2, 3))
+    torch.testing.assert_close(method(batch), F.normalize(method.bn(method.reduce(pooled))))
+
+
 def test_pretrained_features_are_the_averaged_last_map(batch):
     method = PretrainedFeatures(backbone()).eval()
     expected = F.normalize(method.backbone(batch["image"]).mean(dim=(2, 3)))
     torch.testing.assert_close(method(batch), expected)
 
 
-@pytest.mark.parametrize("make", [BoT, DFRST, DNDM, DNDMReleased])
+@pytest.mark.parametrize("make", [BoT, DFRST, DNDM, DNDMReleased, VehicleNet])
 def test_training_reaches_every_parameter(batch, make):
     method = make(backbone(), num_classes=4)
     sum(method.losses(batch).values()).backward()
@@ -96,7 +111,7 @@ def test_training_reaches_every_parameter(batch, make):
     assert untouched == set()
 
 
-@pytest.mark.parametrize("make", [BoT, DFRST, DNDM, DNDMReleased])
+@pytest.mark.parametrize("make", [BoT, DFRST, DNDM, DNDMReleased, VehicleNet])
 def test_the_position_in_the_batch_means_nothing(batch, make):
     method = make(backbone(), num_classes=4).double()
     order = torch.randperm(8)

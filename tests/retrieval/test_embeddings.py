@@ -1,12 +1,14 @@
 """The embeddings folder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from src.data import make_table
-from src.retrieval import Embeddings, read_embeddings, write_embeddings
+from src.retrieval import Embeddings, read_embeddings, same_images, write_embeddings
 
 
 def made_up():
@@ -48,3 +50,13 @@ def test_an_interrupted_folder_is_refused(tmp_path, name):
     (tmp_path / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"{name} is missing"):
         read_embeddings(tmp_path)
+
+
+def test_models_can_be_joined_if_they_saw_the_same_images():
+    one, other = made_up(), made_up()
+    assert same_images(one, other)
+    one.table["box"] = "0 0 4 4"  # cropped by one of them
+    assert same_images(one, other)
+    assert not same_images(one, replace(other, rows=np.array([0, 1])))
+    other.table.loc[1, "vehicle_id"] = 7
+    assert not same_images(one, other)

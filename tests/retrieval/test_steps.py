@@ -254,6 +254,13 @@ def test_models_are_joined_by_their_features_or_by_their_distances(state):
     found = joined.ranking().block(slice(0, N_QUERIES), slice(0, N_GALLERY))
     np.testing.assert_allclose(found, part(expected), atol=1e-5)
 
+    averaged = take([state, other], make_steps(["average"], {"average": {"weights": [3, 1]}}))
+    mean = 3 * state.features.double() + other.features.double()
+    torch.testing.assert_close(averaged.features.double(), F.normalize(mean), atol=1e-6, rtol=0)
+    longer = replace(other, features=F.normalize(torch.randn(len(other.features), 9)))
+    with pytest.raises(StepError, match=r"average needs features of one model, but they have \[6, 9\] dimensions"):
+        take([state, longer], make_steps(["average"], {}))
+
     steps = make_steps(["k_reciprocal", "sum_distances", "time_window"], {"time_window": {"tau": 300}})
     joined = take([state, other], steps)
     assert joined.scale == "summed"

@@ -17,8 +17,8 @@ from src.retrieval import (
     TimeFilter,
     TripModel,
     as_euclidean,
+    trips,
 )
-from src.retrieval.spatio_temporal import trips
 from src.retrieval.terms import Part
 
 CPU = torch.device("cpu")

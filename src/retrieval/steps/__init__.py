@@ -20,13 +20,21 @@ from src.retrieval.steps.distances import (
     SumDistances,
     TimeWindow,
 )
-from src.retrieval.steps.features import Concatenate, DBSCANExpansion, QueryExpansion, QueryGroups, TrackFeatures
+from src.retrieval.steps.features import (
+    Average,
+    Concatenate,
+    DBSCANExpansion,
+    QueryExpansion,
+    QueryGroups,
+    TrackFeatures,
+)
 from src.retrieval.steps.ranking import ExpandTracks, GroupReranked
 
 #: Name → step, in an order that makes sense.
 STEPS: dict[str, type[Step]] = {
     step.name: step
     for step in (
+        Average,
         Concatenate,
         DBSCANExpansion,
         QueryExpansion,

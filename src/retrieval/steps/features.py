@@ -42,6 +42,29 @@ class Concatenate(Step):
 
 
 @dataclass(frozen=True)
+class Average(Step):
+    """Takes the mean of one model's features of several looks at the images: whole and cropped (VehicleNet, IV-C)."""
+
+    name = "average"
+    weights: Sequence[float] | None = None
+
+    def run(self, states: list[State]) -> list[State]:
+        """See `Step`."""
+        lengths = sorted({state.features.shape[1] for state in states})
+        if len(lengths) > 1:
+            raise self.refusal(f"needs features of one model, but they have {lengths} dimensions; use concatenate.")
+        for state in states:
+            self.need_features(state)
+        weights = weights_of(self, self.weights, len(states))
+        total = torch.stack([state.features * weight for state, weight in zip(states, weights, strict=True)]).sum(dim=0)
+        return [self.apply(replace(states[0], features=total))]
+
+    def apply(self, state: State) -> State:
+        """See `Step`."""
+        return replace(state, features=F.normalize(state.features))
+
+
+@dataclass(frozen=True)
 class QueryExpansion(Step):
     """Adds each query's `n` nearest gallery features to it; see `alpha_query_expansion`."""
 
