@@ -161,6 +161,7 @@ def embed(
     trainer.test(method, data, verbose=False)
     if not trainer.is_global_zero:
         return None
+    found = method.retrieval.embeddings
     meta = {
         "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
         "checkpoint_sha": file_sha(checkpoint),
@@ -171,9 +172,9 @@ def embed(
         "holdout": data.holdout,
         "trips": method.provenance.get("trips"),
         "views": asdict(method.views),
+        "dimensions": found.features.shape[1],
         "contamination": None if data.transforms.contamination is None else asdict(data.transforms.contamination),
     }
-    found = method.retrieval.embeddings
     embeddings = Embeddings(found.features, found.rows, data.table, data.camera_distances, meta)
     write_embeddings(folder, embeddings)
     return embeddings

@@ -167,6 +167,10 @@ def train_stage(
     method = build_method(cfg, data.num_classes)
     given = None if stage.load is None else Path(stage.load)
     source = previous if stage.load == "previous" else given
+    if stage.load == "previous" and previous is None and cfg.start:
+        raise ConfigError(
+            f"start={name}, but the stage loads the weights of the one before; pass stages.{name}.load=<checkpoint>."
+        )
     if source is not None:
         method.take_over(load_checkpoint(source)["state_dict"], stage.replace, str(source))
     method.freeze_parts(stage.freeze)
@@ -191,7 +195,7 @@ def train_stage(
     # The step that loggers see, so that all stages lie on one axis.
     trainer.fit_loop.epoch_loop._batches_that_stepped = first_step
     stopped = folder / "last.ckpt" if cfg.resume and (folder / "last.ckpt").is_file() else None
-    if stopped and (folder / "metrics.csv").is_file():  # which the logger would start anew
+    if stopped and trainer.is_global_zero and (folder / "metrics.csv").is_file():  # which the logger would start anew
         (folder / "metrics.csv").rename(folder / f"metrics_{len([*folder.glob('metrics*.csv')])}.csv")
     for logger in trainer.loggers:
         logger.log_hyperparams(method.provenance["config"])

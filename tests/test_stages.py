@@ -77,6 +77,8 @@ def test_a_run_can_start_at_a_later_stage_from_a_checkpoint(composed, tmp_path):
     one, other = (weights(tmp_path / f"{name}/stages/target/last.ckpt") for name in ("run", "later"))
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], msg=name)
+    with pytest.raises(ConfigError, match=r"pass stages\.target\.load=<checkpoint>"):
+        stages.run(made(composed, *TWO, "start=target", f"paths.run_dir={tmp_path}/nothing"))
     with pytest.raises(ConfigError, match="start is 'third', expected one of the stages pool, target"):
         stages.run(made(composed, *TWO, "start=third", f"paths.run_dir={tmp_path}/third"))
 

@@ -8,7 +8,8 @@ from rich.table import Table
 
 def print_metrics(metrics: dict[str, Any], console: Console | None = None) -> None:
     """Prints what `metrics.json` says: each task with its protocol, and what it measured before training or steps."""
-    table = Table(title=f"{metrics['data']['name']}, {metrics['checkpoint']}", title_justify="left")
+    size = f", {metrics['dimensions']} dimensions" if "dimensions" in metrics else ""
+    table = Table(title=f"{metrics['data']['name']}, {metrics['checkpoint']}{size}", title_justify="left")
     for column in ("task", "features", "mAP", "R1", "R5", "R10", "mINP", "queries", "gallery", "skipped"):
         table.add_column(column, justify="left" if column in ("task", "features") else "right")
     steps = metrics.get("postprocessing", [])

@@ -92,8 +92,8 @@ class KReciprocalDistance:
         self._everything = everything
         self._n_queries = n_queries
         self._lambda = lambda_value
-        lists, self._farthest = _neighbours(everything, min(k1 + 1, count), block_mb)
-        encoding = _encode(everything, lists, self._farthest, int(np.around(k1 / 2)) + 1)
+        lists, distances, self._farthest = _neighbours(everything, min(k1 + 1, count), block_mb)
+        encoding = _encode(everything, lists, distances, self._farthest, int(np.around(k1 / 2)) + 1)
         if k2 > 1:
             encoding = _average(encoding, lists[:, :k2])
         self._encoding = encoding
@@ -139,24 +139,33 @@ def memory_estimate(count: int, k1: int, k2: int) -> int:
     An expanded neighbourhood holds about 2 · k1 images, the average of k2 of them at most k2 times as many, and the
     transposed copy as much again.
     """
-    return count * (k1 + 1) * 8 + 2 * count * min(2 * (k1 + 1) * k2, count) * _ENTRY_BYTES
+    return count * (k1 + 1) * (8 + 4) + 2 * count * min(2 * (k1 + 1) * k2, count) * _ENTRY_BYTES
 
 
-def _neighbours(distance: Distance, k: int, block_mb: float) -> tuple[Integers, NDArray[np.float64]]:
-    """The `k` nearest of every image, nearest first, and its largest squared distance."""
+def _neighbours(
+    distance: Distance, k: int, block_mb: float
+) -> tuple[Integers, NDArray[np.float32], NDArray[np.float64]]:
+    """The `k` nearest of every image, nearest first, their distances, and the image's largest squared distance."""
     count = distance.shape[0]
-    lists, farthest = np.empty((count, k), dtype=np.int64), np.empty(count)
+    lists, distances = np.empty((count, k), dtype=np.int64), np.empty((count, k), dtype=np.float32)
+    farthest = np.empty(count)
     rows = block_rows(count, block_mb)
     for start in range(0, count, rows):
         own = slice(start, min(start + rows, count))
         block = distance.block(own, slice(0, count))
-        lists[own] = nearest(block, k)[0].cpu().numpy()
+        lists[own], distances[own] = (part.cpu().numpy() for part in nearest(block, k))
         farthest[own] = block.amax(dim=1).double().square().cpu().numpy()
         del block  # before the next one is made
-    return lists, np.maximum(farthest, np.finfo(np.float32).tiny)
+    return lists, distances, np.maximum(farthest, np.finfo(np.float32).tiny)
 
 
-def _encode(distance: PairDistance, lists: Integers, farthest: NDArray[np.float64], half: int) -> SparseRows:
+def _encode(
+    distance: PairDistance,
+    lists: Integers,
+    distances: NDArray[np.float32],
+    farthest: NDArray[np.float64],
+    half: int,
+) -> SparseRows:
     """Weights of every image's expanded k-reciprocal neighbourhood (Eqs. 3 to 5 and 7), summing to one."""
     reciprocal, half_lists = _reciprocal(lists), lists[:, :half]
     half_reciprocal = _reciprocal(half_lists)
@@ -178,11 +187,25 @@ def _encode(distance: PairDistance, lists: Integers, farthest: NDArray[np.float6
     parts = [start * count + chunk for start, chunk in zip(starts, chunks, strict=True)]
     keys = np.concatenate([np.empty(0, dtype=np.int64), *parts])
     rows, members = np.divmod(keys, max(count, 1))
-    pair = (torch.from_numpy(side).to(distance.device) for side in (rows, members))
-    distances = distance.pairs(*pair).double().cpu().numpy()
-    weights = np.exp(-np.square(distances) / farthest[rows])
+    measured = _measured(distance, lists, distances, keys)
+    weights = np.exp(-np.square(measured) / farthest[rows])
     weights /= np.bincount(rows, weights, count)[rows]
     return SparseRows.from_pairs(count, rows, members, weights)
+
+
+def _measured(
+    distance: PairDistance, lists: Integers, distances: NDArray[np.float32], keys: Integers
+) -> NDArray[np.float64]:
+    """Distances of pairs of images, key row · N + column: known ones from the lists, and only the others anew."""
+    count = max(len(lists), 1)
+    listed = (np.arange(len(lists))[:, None] * count + lists).ravel()
+    order = listed.argsort(kind="stable")
+    place = order[np.searchsorted(listed, keys, sorter=order).clip(max=max(len(order) - 1, 0))]
+    measured = distances.ravel()[place].astype(np.float64)
+    (others,) = np.nonzero(listed[place] != keys)
+    rows, columns = (torch.from_numpy(side).to(distance.device) for side in np.divmod(keys[others], count))
+    measured[others] = distance.pairs(rows, columns).double().cpu().numpy()
+    return measured
 
 
 def _reciprocal(lists: Integers) -> NDArray[np.bool_]:
