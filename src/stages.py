@@ -1,6 +1,7 @@
 """The loop over a run's stages."""
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from src.config import ConfigError
 from src.data import ReIDDataModule
 from src.evaluation import build_data, build_trainer, embed, refuse_finished
 from src.figures import draw_curves
+from src.files import write_atomically
 from src.measurement import measure
 from src.methods.base import ReIDMethod
 from src.methods.pretrained import PretrainedFeatures
@@ -163,6 +165,9 @@ def train_stage(
     data = build_data(cfg, cfg.stages[name], kind.needs, kind.target)
     data.setup("fit")
     log.info("Stage %s, %d epochs on %s: %s", name, stage.epochs, stage.data.name, data.summary())
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # what was trained on, whatever becomes of the data set
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "table.csv", data.table.to_csv(index_label="row"))
     trips = TripModel.fit_records(data.table[data.table["split"] == "train"], data.camera_distances)
     method = build_method(cfg, data.num_classes)
     given = None if stage.load is None else Path(stage.load)

@@ -73,6 +73,7 @@ def test_a_run_folder_is_tidy_and_its_names_can_be_typed(composed, tmp_path):
         "stages/main/hparams.yaml",
         "stages/main/last.ckpt",
         "stages/main/metrics.csv",
+        "stages/main/table.csv",
     ]
     assert not any(set(name) & set("=, ") for name in names)
     log = pd.read_csv(run / "stages/main/metrics.csv")

@@ -65,6 +65,33 @@ def files_in(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
+def as_on_disk(root: Path, paths: Sequence[str]) -> list[str]:
+    """Paths with their extension as the file has it: some copies hold `.JPG` where lists, or other copies, say `.jpg`.
+
+    Args:
+        root: Folder that the paths start from.
+        paths: With forward slashes. One whose file is missing stays as it is.
+    """
+    names: dict[str, frozenset[str]] = {}
+    folded: dict[str, dict[str, str]] = {}
+    found = []
+    for path in paths:
+        folder, slash, name = path.rpartition("/")
+        if folder not in names:
+            names[folder] = files_in(root / folder)
+        if name not in names[folder]:
+            if folder not in folded:
+                folded[folder] = {_plain_extension(other): other for other in names[folder]}
+            name = folded[folder].get(_plain_extension(name), name)
+        found.append(f"{folder}{slash}{name}")
+    return found
+
+
+def _plain_extension(name: str) -> str:
+    stem, dot, extension = name.rpartition(".")
+    return f"{stem}{dot}{extension.casefold()}"
+
+
 #: Whether `check_files` does anything.
 _checking: ContextVar[bool] = ContextVar("_checking", default=True)
 

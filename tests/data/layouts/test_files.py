@@ -1,6 +1,13 @@
 import pytest
 
-from src.data.layouts.files import check_files, files_in, read_lines, require_folder, without_checking_files
+from src.data.layouts.files import (
+    as_on_disk,
+    check_files,
+    files_in,
+    read_lines,
+    require_folder,
+    without_checking_files,
+)
 from src.data.table import DataError
 
 
@@ -31,6 +38,14 @@ def test_missing_files_are_counted_and_the_first_three_named(tmp_path):
     listed = ["a/0.jpg", "a/1.jpg", "b/0.jpg", "a/0.jpg/x.jpg", "c.jpg"]
     with pytest.raises(DataError, match=r"4 of 5 listed files .*\(a/1\.jpg, b/0\.jpg, a/0\.jpg/x\.jpg, …\)"):
         check_files(tmp_path, listed, "set")
+
+
+def test_an_extension_may_be_in_capitals(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("a/0.JPG", "a/1.jpg", "a/X.Jpeg", "2.jpg"):
+        (tmp_path / name).touch()
+    listed = ["a/0.jpg", "a/1.JPG", "a/X.JPEG", "a/x.jpeg", "2.JPG", "b/0.jpg"]
+    assert as_on_disk(tmp_path, listed) == ["a/0.JPG", "a/1.jpg", "a/X.Jpeg", "a/x.jpeg", "2.jpg", "b/0.jpg"]
 
 
 def test_who_looks_for_the_files_itself_can_read_lists_without(tmp_path):
