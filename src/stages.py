@@ -1,7 +1,6 @@
 """The loop over a run's stages."""
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -165,9 +164,6 @@ def train_stage(
     data = build_data(cfg, cfg.stages[name], kind.needs, kind.target)
     data.setup("fit")
     log.info("Stage %s, %d epochs on %s: %s", name, stage.epochs, stage.data.name, data.summary())
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:  # what was trained on, whatever becomes of the data set
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "table.csv", data.table.to_csv(index_label="row"))
     trips = TripModel.fit_records(data.table[data.table["split"] == "train"], data.camera_distances)
     method = build_method(cfg, data.num_classes)
     given = None if stage.load is None else Path(stage.load)
@@ -197,6 +193,9 @@ def train_stage(
         logger=[logger(save_dir=str(folder)) for logger in instantiate(cfg.logger).values()],
         callbacks=[*instantiate(cfg.callbacks).values(), best, last],
     )
+    if trainer.is_global_zero:  # what was trained on, whatever becomes of the data set
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "table.csv", data.table.to_csv(index_label="row"))
     # The step that loggers see, so that all stages lie on one axis.
     trainer.fit_loop.epoch_loop._batches_that_stepped = first_step
     stopped = folder / "last.ckpt" if cfg.resume and (folder / "last.ckpt").is_file() else None
