@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, get_args
 
 import pandas as pd
 
-from src.data.layouts.files import as_on_disk, check_files, files_in, read_lines, require_folder
+from src.data.layouts.files import files_in, find_files, read_lines, require_folder
 from src.data.layouts.label_xml import item_number, read_items
 from src.data.table import DataError, make_table
 
@@ -84,8 +84,7 @@ class CityFlow:
             test = self._part("test", "gallery")
             test["track_id"] += (test["track_id"] >= 0) * (train["track_id"].max() + 1)
             records = pd.concat([train, self._part("query", "query"), test])
-        records["path"] = as_on_disk(Path(self.root), records["path"].tolist())
-        check_files(Path(self.root), records["path"].unique().tolist(), self.name)
+        records["path"] = find_files(Path(self.root), records["path"].tolist(), self.name)
         return make_table(self.root, self.name, {name: records[name].tolist() for name in _COLUMNS})
 
     def _hold_out(self, train: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pandas as pd
 
 from src.data.layouts.csv_file import CSVFile
-from src.data.layouts.files import check_files, require_folder
+from src.data.layouts.files import find_files, require_folder
 from src.data.table import COLUMNS, DataError, make_table
 
 _REQUIRED = ("path", "vehicle_id", "split")
@@ -55,5 +55,5 @@ class CSV:
         nobody = (text["split"] == "train") & (text["vehicle_id"].str.startswith("-"))
         records.refuse("vehicle_id", nobody, "but a training image needs to show a known vehicle")
         for name in [name for name in ("path", "mask") if name in text]:
-            check_files(root, text.loc[text[name] != "", name].tolist(), self.name)
+            find_files(root, text.loc[text[name] != "", name].tolist(), self.name, any_case=False)
         return make_table(root, self.name, {name: records.values(name) for name in records.columns})

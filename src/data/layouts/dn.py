@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from src.data.layouts.files import as_on_disk, check_files, read_lines, require_folder
+from src.data.layouts.files import find_files, read_lines, require_folder
 from src.data.table import DOMAINS, DataError, make_table
 
 #: How the lists are called: by the authors, in USL-DN-ReID's code for DN-Wild, and in its README.
@@ -61,8 +61,7 @@ class DayNight:
             splits |= dict.fromkeys(train, "train")
             vehicles = train | test | query
             records |= {path: (vehicles[path], domain, split) for path, split in splits.items()}
-        paths = as_on_disk(Path(self.root), list(records))
-        check_files(Path(self.root), paths, self.name)
+        paths = find_files(Path(self.root), list(records), self.name)
         columns = {
             "path": paths,
             "vehicle_id": [vehicle for vehicle, _, _ in records.values()],

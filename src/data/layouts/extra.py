@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.data.layouts.csv_file import CSVFile
-from src.data.layouts.files import check_files
+from src.data.layouts.files import find_files
 from src.data.table import DataError, known
 
 
@@ -43,7 +43,8 @@ def add_extra(table: pd.DataFrame, path: Path | str, dataset: str) -> pd.DataFra
             f"write them as they lie below {table['root'].iloc[0]}, with forward slashes."
         )
     if "mask" in extra.columns:
-        check_files(Path(table["root"].iloc[0]), text.loc[text["mask"] != "", "mask"].tolist(), dataset)
+        masks = text.loc[text["mask"] != "", "mask"].tolist()
+        find_files(Path(table["root"].iloc[0]), masks, dataset, any_case=False)
     named = table["path"].isin(text["path"])
     _refuse_several_vehicles(table[named], path, dataset)
     filled = table.copy()

@@ -65,34 +65,7 @@ def files_in(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def as_on_disk(root: Path, paths: Sequence[str]) -> list[str]:
-    """Paths with their extension as the file has it: some copies hold `.JPG` where lists, or other copies, say `.jpg`.
-
-    Args:
-        root: Folder that the paths start from.
-        paths: With forward slashes. One whose file is missing stays as it is.
-    """
-    names: dict[str, frozenset[str]] = {}
-    folded: dict[str, dict[str, str]] = {}
-    found = []
-    for path in paths:
-        folder, slash, name = path.rpartition("/")
-        if folder not in names:
-            names[folder] = files_in(root / folder)
-        if name not in names[folder]:
-            if folder not in folded:
-                folded[folder] = {_plain_extension(other): other for other in names[folder]}
-            name = folded[folder].get(_plain_extension(name), name)
-        found.append(f"{folder}{slash}{name}")
-    return found
-
-
-def _plain_extension(name: str) -> str:
-    stem, dot, extension = name.rpartition(".")
-    return f"{stem}{dot}{extension.casefold()}"
-
-
-#: Whether `check_files` does anything.
+#: Whether missing files are an error.
 _checking: ContextVar[bool] = ContextVar("_checking", default=True)
 
 
@@ -106,30 +79,44 @@ def without_checking_files() -> Iterator[None]:
         _checking.reset(token)
 
 
-def check_files(root: Path, paths: Sequence[str], dataset: str) -> None:
-    """Checks that files exist, reading each folder once: one request a file takes minutes on a network drive.
+def find_files(root: Path, paths: Sequence[str], dataset: str, *, any_case: bool = True) -> list[str]:
+    """Looks for listed files, reading each folder once: one request a file takes minutes on a network drive.
 
     Args:
         root: Folder that the paths start from.
         paths: With forward slashes.
         dataset: Name of the data set, for the message.
+        any_case: Whether `.JPG` will do where `.jpg` is listed: some copies hold one, some the other.
+
+    Returns:
+        The paths, with their extensions as the files have them; a missing one stays as it is.
 
     Raises:
         DataError: If any is missing; says how many and names the first three. Not within `without_checking_files`.
     """
-    if not _checking.get():
-        return
-    found: dict[str, frozenset[str]] = {}
-    missing = []
+    names: dict[str, frozenset[str]] = {}
+    folded: dict[str, dict[str, str]] = {}
+    found, missing = [], []
     for path in paths:
-        folder, _, name = path.rpartition("/")
-        if folder not in found:
-            found[folder] = files_in(root / folder)
-        if name not in found[folder]:
-            missing.append(path)
-    if missing:
+        folder, slash, name = path.rpartition("/")
+        if folder not in names:
+            names[folder] = files_in(root / folder)
+        if name not in names[folder]:
+            if folder not in folded:
+                folded[folder] = {_plain_extension(other): other for other in names[folder]} if any_case else {}
+            name = folded[folder].get(_plain_extension(name), "")
+            if not name:
+                missing.append(path)
+        found.append(f"{folder}{slash}{name}" if name else path)
+    if missing and _checking.get():
         shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise DataError(
             f"Data set {dataset!r}: {len(missing)} of {len(paths)} listed files are not in {root} ({shown}); "
             "unpack the data set completely."
         )
+    return found
+
+
+def _plain_extension(name: str) -> str:
+    stem, dot, extension = name.rpartition(".")
+    return f"{stem}{dot}{extension.casefold()}"

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from src.data.layouts.files import as_on_disk, check_files, read_lines, require_folder
+from src.data.layouts.files import find_files, read_lines, require_folder
 from src.data.table import DataError, make_table
 
 #: The colours by their number, for copies without `color_names.txt`.
@@ -48,7 +48,7 @@ class VehicleID:
         require_folder(Path(self.root), self.name, "the folders image and train_test_split")
         train = dict(self._pairs(self._list("train_list.txt")))
         test = dict(self._pairs(self._list(f"test_list_{self.test_ids}.txt", f"test_{self.test_ids}.txt")))
-        paths = as_on_disk(Path(self.root), [f"image/{image}.jpg" for image in (*train, *test)])
+        paths = find_files(Path(self.root), [f"image/{image}.jpg" for image in (*train, *test)], self.name)
         vehicles = [*train.values(), *test.values()]
         columns = {
             "path": paths,
@@ -58,7 +58,6 @@ class VehicleID:
         for column, word, default in (("colour", "color", COLOURS), ("type", "model", ())):
             names = self._attribute(word, default)
             columns[column] = [names.get(vehicle, "") for vehicle in vehicles]
-        check_files(Path(self.root), paths, self.name)
         return make_table(self.root, self.name, columns)
 
     def _list(self, *names: str) -> Path:

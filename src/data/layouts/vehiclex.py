@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from src.data.layouts.files import as_on_disk, check_files, require_folder
+from src.data.layouts.files import find_files, require_folder
 from src.data.layouts.label_xml import item_number, read_items
 from src.data.table import DataError, make_table
 
@@ -67,7 +67,7 @@ class VehicleX:
         taken = set(sorted({vehicle for vehicle, _ in items})[: self.first_ids])
         items = [(vehicle, item) for vehicle, item in items if vehicle in taken]
         colours, types = ({str(number): name for number, name in enumerate(names)} for names in (COLOURS, TYPES))
-        paths = as_on_disk(Path(self.root), [f"{folder}/{item['imageName']}" for _, item in items])
+        paths = find_files(Path(self.root), [f"{folder}/{item['imageName']}" for _, item in items], self.name)
         columns = {
             "path": paths,
             "split": "train",
@@ -76,7 +76,6 @@ class VehicleX:
             "colour": [colours.get(item.get("colorID", ""), "") for _, item in items],
             "type": [types.get(item.get("typeID", ""), "") for _, item in items],
         }
-        check_files(Path(self.root), paths, self.name)
         return make_table(self.root, self.name, columns)
 
     def _image_folder(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.data.layouts.files import as_on_disk, check_files, files_in, read_lines, require_folder
+from src.data.layouts.files import files_in, find_files, read_lines, require_folder
 from src.data.layouts.label_xml import item_number, read_items
 from src.data.table import DataError, make_table
 
@@ -84,8 +84,7 @@ class VeRi776:
                 records.append((path, split, label.vehicle, label.camera, time, track, colour, kind, mask))
         names = ("path", "split", "vehicle_id", "camera_id", "timestamp", "track_id", "colour", "type", "mask")
         columns = {name: [record[place] for record in records] for place, name in enumerate(names)}
-        columns["path"] = as_on_disk(Path(self.root), columns["path"])
-        check_files(Path(self.root), columns["path"], self.name)
+        columns["path"] = find_files(Path(self.root), columns["path"], self.name)
         return make_table(self.root, self.name, columns)
 
     def camera_distances(self) -> pd.DataFrame | None:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 
 import pandas as pd
 
-from src.data.layouts.files import as_on_disk, check_files, read_lines, require_folder
+from src.data.layouts.files import find_files, read_lines, require_folder
 from src.data.table import DataError, make_table
 
 TestSet = Literal["All", "A", "B"]
@@ -196,6 +196,5 @@ def _make_table(root: Path, dataset: str, train: _List, query: _List, gallery: _
         camera, time, kind, colour = info.get(path.removesuffix(".jpg"), unknown)
         records.append((path, splits[path], vehicle, camera, time, kind, colour))
     columns = {name: [record[place] for record in records] for place, name in enumerate(_FIELDS)}
-    paths = as_on_disk(root, [*splits])
-    check_files(root, paths, dataset)
+    paths = find_files(root, [*splits], dataset)
     return make_table(root, dataset, columns | {"path": paths})

@@ -1,9 +1,8 @@
 import pytest
 
 from src.data.layouts.files import (
-    as_on_disk,
-    check_files,
     files_in,
+    find_files,
     read_lines,
     require_folder,
     without_checking_files,
@@ -34,25 +33,29 @@ def test_a_list_that_is_missing_or_no_text_is_named(tmp_path):
 def test_missing_files_are_counted_and_the_first_three_named(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "0.jpg").touch()
-    check_files(tmp_path, ["a/0.jpg"], "set")
+    assert find_files(tmp_path, ["a/0.jpg"], "set") == ["a/0.jpg"]
     listed = ["a/0.jpg", "a/1.jpg", "b/0.jpg", "a/0.jpg/x.jpg", "c.jpg"]
     with pytest.raises(DataError, match=r"4 of 5 listed files .*\(a/1\.jpg, b/0\.jpg, a/0\.jpg/x\.jpg, …\)"):
-        check_files(tmp_path, listed, "set")
+        find_files(tmp_path, listed, "set")
 
 
 def test_an_extension_may_be_in_capitals(tmp_path):
     (tmp_path / "a").mkdir()
     for name in ("a/0.JPG", "a/1.jpg", "a/X.Jpeg", "2.jpg"):
         (tmp_path / name).touch()
-    listed = ["a/0.jpg", "a/1.JPG", "a/X.JPEG", "a/x.jpeg", "2.JPG", "b/0.jpg"]
-    assert as_on_disk(tmp_path, listed) == ["a/0.JPG", "a/1.jpg", "a/X.Jpeg", "a/x.jpeg", "2.jpg", "b/0.jpg"]
+    listed = ["a/0.jpg", "a/1.JPG", "a/X.JPEG", "2.JPG"]
+    assert find_files(tmp_path, listed, "set") == ["a/0.JPG", "a/1.jpg", "a/X.Jpeg", "2.jpg"]
+    with pytest.raises(DataError, match=r"1 of 1 .*\(a/x\.jpeg\)"):  # only the extension may differ
+        find_files(tmp_path, ["a/x.jpeg"], "set")
+    with pytest.raises(DataError, match=r"1 of 1 .*\(a/0\.jpg\)"):
+        find_files(tmp_path, ["a/0.jpg"], "set", any_case=False)
 
 
 def test_who_looks_for_the_files_itself_can_read_lists_without(tmp_path):
     with without_checking_files():
-        check_files(tmp_path, ["a.jpg"], "set")
+        assert find_files(tmp_path, ["a.jpg"], "set") == ["a.jpg"]
     with pytest.raises(DataError, match=r"1 of 1 listed files .*\(a\.jpg\)"):
-        check_files(tmp_path, ["a.jpg"], "set")
+        find_files(tmp_path, ["a.jpg"], "set")
 
 
 def test_a_missing_folder_is_empty_or_refused(tmp_path):
