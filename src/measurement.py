@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from src.config import ConfigError
 from src.data import Task, build_tasks
 from src.figures import draw_roc, draw_trips, print_metrics, write_rank_lists
-from src.methods.task_results import TaskResult, evaluate_task, trial_distance
+from src.methods.task_results import TaskResult, evaluate_task
 from src.results import write_metrics
-from src.retrieval import Embeddings, Index, Metric, Step, make_steps, recall, same_images, search, verify
+from src.retrieval import Embeddings, Index, make_steps, recall, same_images, search
 
 log = logging.getLogger(__name__)
 
@@ -37,16 +37,16 @@ def measure(
     if not all(same_images(models[0], model) for model in models[1:]):
         names = ", ".join(f"{model.meta['data']['name']} {model.meta['data']['fingerprint']}" for model in models)
         raise ConfigError(f"The embeddings are of different images ({names}), expected the same for all models.")
-    options, first = cfg.retrieval, models[0]
+    options, first, folder = cfg.retrieval, models[0], Path(cfg.paths.run_dir)
     steps = make_steps(options.steps, options)
     tasks = build_tasks(first.table, **first.meta["evaluation"])
     if not tasks:
         log.warning("%s has no tasks, so nothing is measured; src.submit ranks it.", first.meta["data"]["name"])
         return {}
-    if plain is None and len(models) == 1:
+    if plain is None and steps and len(models) == 1:
         plain = {task.name: evaluate_task(task, models, top_k=options.top_k) for task in tasks}
     results = plain
-    if steps or results is None:
+    if steps or options.verification or results is None:
         results = {
             task.name: evaluate_task(
                 task,
@@ -55,6 +55,7 @@ def measure(
                 metric=options.metric,
                 filter_counts=options.filter_counts,
                 top_k=options.top_k,
+                verification=options.verification,
             )
             for task in tasks
         }
@@ -63,27 +64,20 @@ def measure(
         extra |= {"postprocessing": list(options.steps), "before_postprocessing": before}
     if "spatio_temporal" in options.steps:
         train = first.table[(first.table["split"] == "train").to_numpy()]
-        draw_trips(train, first.camera_distances, Path(cfg.paths.run_dir) / "figures" / "trips.png")
+        draw_trips(train, first.camera_distances, folder / "figures" / "trips.png")
     if options.verification:
-        extra["verification"] = _verified(tasks, models, steps, options.metric, Path(cfg.paths.run_dir) / "figures")
+        verified = {name: result.verification for name, result in results.items() if result.verification is not None}
+        extra["verification"] = {name: result.summary() for name, result in verified.items()}
+        draw_roc({name: result.curve() for name, result in verified.items()}, folder / "figures" / "roc.png")
     if options.index.kind != "exact":
         extra["index"] = _searched(tasks, first, options)
     extra["breakdowns"] = {name: result.breakdowns(first.table) for name, result in results.items()}
     measured_with = first.meta if len(models) == 1 else _joined(models)
-    folder, config = Path(cfg.paths.run_dir), OmegaConf.to_container(cfg, resolve=True)
+    config = OmegaConf.to_container(cfg, resolve=True)
     metrics = write_metrics(folder / "metrics.json", results, seed=cfg.seed, **measured_with, **extra, config=config)
     write_rank_lists(folder / "figures", results, first.table, options.queries, options.top_k)
     print_metrics(metrics)
     return metrics
-
-
-def _verified(
-    tasks: Sequence[Task], models: Sequence[Embeddings], steps: Sequence[Step], metric: Metric, folder: Path
-) -> dict[str, Any]:
-    """True acceptance and thresholds of each task's first trial, and a picture of their ROC curves."""
-    found = {task.name: verify(*trial_distance(task, task.trials[0], models, steps, metric)) for task in tasks}
-    draw_roc({name: result.curve() for name, result in found.items()}, folder / "roc.png")
-    return {name: result.summary() for name, result in found.items()}
 
 
 def _searched(tasks: Sequence[Task], model: Embeddings, options: DictConfig) -> dict[str, Any]:

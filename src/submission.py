@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 from src.config import ConfigError
 from src.data.submission import MATCHES, check_submission, write_submission
-from src.methods.task_results import context_of
-from src.retrieval import make_steps, rank_lists, read_embeddings, start, take
+from src.methods.task_results import post_processed
+from src.retrieval import make_steps, rank_lists, read_embeddings
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +32,8 @@ def run(cfg: DictConfig) -> Path:
             f"{folders[0]} has {len(query)} queries and {len(gallery)} gallery images, expected some queries and at "
             f"least {MATCHES} gallery images."
         )
-    rows = np.concatenate([query, gallery])
-    begin = [
-        start(model.of(rows), table, query, gallery, metric=cfg.retrieval.metric, context=context_of(model))
-        for model in models
-    ]
-    state = take(begin, make_steps(cfg.retrieval.steps, cfg.retrieval))
+    steps = make_steps(cfg.retrieval.steps, cfg.retrieval)
+    state = post_processed(models, query, gallery, steps, cfg.retrieval.metric)
     if state.images is not None:
         raise ConfigError("retrieval.steps leaves tracks in the gallery, a submission is of images; add expand_tracks.")
     out = Path(cfg.paths.run_dir) / cfg.out

@@ -16,14 +16,17 @@ from src.retrieval import (
     Metric,
     Relevance,
     RetrievalResult,
+    State,
     Step,
     StepError,
     TrackDistance,
     TripModel,
+    VerificationResult,
     evaluate_distance,
     label_of_track,
     start,
     take,
+    verify,
 )
 
 RANKS = (1, 5, 10, 20)
@@ -31,10 +34,17 @@ RANKS = (1, 5, 10, 20)
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What one task measured: one `RetrievalResult` a trial, with the protocol that produced it."""
+    """What one task measured, with the protocol that produced it.
+
+    Attributes:
+        task: The task.
+        trials: One result a trial.
+        verification: Of the first trial, if asked for.
+    """
 
     task: Task
     trials: tuple[RetrievalResult, ...]
+    verification: VerificationResult | None = None
 
     @property
     def mean_ap(self) -> float:
@@ -93,6 +103,7 @@ def evaluate_task(
     metric: Metric = "euclidean",
     filter_counts: FilterCounts = "miss",
     top_k: int = 0,
+    verification: bool = False,
 ) -> TaskResult:
     """Evaluates one task.
 
@@ -103,33 +114,29 @@ def evaluate_task(
         metric: What distances are.
         filter_counts: Whether filtered positives count as missed or leave the denominator.
         top_k: Length of the rank lists to keep.
+        verification: Also measure true and false acceptance.
 
     Raises:
         StepError: If a step cannot be taken.
         ValueError: If an image of the task was not embedded.
     """
-    results = [
-        evaluate_distance(
-            *trial_distance(task, trial, models, steps, metric),
-            ap=task.protocol.ap,
-            filter_counts=filter_counts,
-            top_k=top_k,
+    results, verified = [], None
+    for trial in task.trials:
+        distance, relevance = _trial_distance(task, trial, models, steps, metric)
+        results.append(
+            evaluate_distance(distance, relevance, ap=task.protocol.ap, filter_counts=filter_counts, top_k=top_k)
         )
-        for trial in task.trials
-    ]
-    return TaskResult(task, tuple(results))
+        if verification and verified is None:
+            verified = verify(distance, relevance)
+    return TaskResult(task, tuple(results), verified)
 
 
-def trial_distance(
-    task: Task, trial: Trial, models: Sequence[Embeddings], steps: Sequence[Step] = (), metric: Metric = "euclidean"
+def _trial_distance(
+    task: Task, trial: Trial, models: Sequence[Embeddings], steps: Sequence[Step], metric: Metric
 ) -> tuple[Distance, Relevance]:
     """Distances of a trial after post-processing, and what is right; see `evaluate_task`."""
-    table, context = models[0].table, context_of(models[0])
-    rows = np.concatenate([trial.query, trial.gallery])
-    begin = [
-        start(model.of(rows), table, trial.query, trial.gallery, metric=metric, context=context) for model in models
-    ]
-    state = take(begin, steps)
+    table = models[0].table
+    state = post_processed(models, trial.query, trial.gallery, steps, metric)
     distance, tracks = state.ranking(), None
     if task.protocol.gallery_unit == "track":
         tracks = table["track_id"].to_numpy()[trial.gallery]
@@ -142,7 +149,24 @@ def trial_distance(
     return distance, trial_relevance(task, trial, models[0], tracks)
 
 
-def context_of(model: Embeddings) -> Context:
+def post_processed(
+    models: Sequence[Embeddings], query: np.ndarray, gallery: np.ndarray, steps: Sequence[Step], metric: Metric
+) -> State:
+    """Queries and gallery after post-processing.
+
+    Args:
+        models: Embeddings of the same data by one model or several.
+        query: Rows of the queries.
+        gallery: Rows of the gallery.
+        steps: Post-processing.
+        metric: What distances are.
+    """
+    context, rows = _context_of(models[0]), np.concatenate([query, gallery])
+    begin = [start(model.of(rows), model.table, query, gallery, metric=metric, context=context) for model in models]
+    return take(begin, steps)
+
+
+def _context_of(model: Embeddings) -> Context:
     """What post-processing may know beside the images of a trial."""
     table = model.table
     train = table[(table["split"] == "train").to_numpy() & known(table, "vehicle_id")]
