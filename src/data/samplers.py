@@ -111,7 +111,7 @@ class PlainSampler(BatchSampler):
         yield from order.reshape(self._n_batches, self.batch_size)
 
 
-class ClassBalancedSampler(BatchSampler):
+class ClassBalancedSampler(PlainSampler):
     """As many images of every identity: each place of a batch draws an identity, then one of its images.
 
     An epoch has as many batches as with `PlainSampler`.
@@ -125,10 +125,9 @@ class ClassBalancedSampler(BatchSampler):
     """
 
     def __init__(self, table: pd.DataFrame, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
-        super().__init__(batch_size, len(table) // batch_size, seed, rank, world_size)
+        super().__init__(table, batch_size, seed, rank, world_size)
         identity = table.groupby(["dataset", "vehicle_id"], sort=True).ngroup().to_numpy()
-        order = np.argsort(identity, kind="stable")
-        self._rows = table.index.to_numpy(dtype=np.int64)[order]
+        self._rows = self._rows[np.argsort(identity, kind="stable")]
         self._counts = np.bincount(identity)
         self._first = np.cumsum(self._counts) - self._counts
 

@@ -46,7 +46,29 @@ class Term(ABC):
         return self.measure(queries, gallery)
 
 
-class Mismatch(Term):
+class _Labels(Term):
+    """A term of one number a record.
+
+    Args:
+        rows: Of each row.
+        columns: Of each column.
+        device: Where the blocks shall lie.
+    """
+
+    def __init__(self, rows: ArrayLike, columns: ArrayLike, device: torch.device) -> None:
+        self._rows, self._columns = (torch.tensor(np.asarray(side), device=device) for side in (rows, columns))
+        super().__init__(len(self._rows), len(self._columns), device)
+
+    def measure(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """See `Term`."""
+        return self.compare(self._rows[rows], self._columns[columns])
+
+    @abstractmethod
+    def compare(self, row: Tensor, column: Tensor) -> Tensor:
+        """Distances between numbers, float32."""
+
+
+class Mismatch(_Labels):
     """`weight` where two records carry different labels, else 0; unknown labels (−1) match everything.
 
     The attribute constraint δ·[T_i ≠ T_j] of the attribute-guided network (Eq. 6, with the evident correction: both
@@ -60,17 +82,15 @@ class Mismatch(Term):
     """
 
     def __init__(self, rows: ArrayLike, columns: ArrayLike, weight: float, device: torch.device) -> None:
-        self._rows, self._columns = (torch.tensor(np.asarray(side), device=device) for side in (rows, columns))
+        super().__init__(rows, columns, device)
         self._weight = weight
-        super().__init__(len(self._rows), len(self._columns), device)
 
-    def measure(self, rows: Tensor, columns: Tensor) -> Tensor:
+    def compare(self, row: Tensor, column: Tensor) -> Tensor:
         """See `Term`."""
-        row, column = self._rows[rows], self._columns[columns]
         return ((row != column) & (row >= 0) & (column >= 0)).float().mul_(self._weight)
 
 
-class SameGroupFilter(Term):
+class SameGroupFilter(_Labels):
     """Takes an entry out of the list (infinite distance) if it is of the query's group; −1 is of no group.
 
     Camera verification (VehicleNet, Section IV-C): the group is the camera, or the cluster that an image fell into by
@@ -82,17 +102,12 @@ class SameGroupFilter(Term):
         device: Where the blocks shall lie.
     """
 
-    def __init__(self, rows: ArrayLike, columns: ArrayLike, device: torch.device) -> None:
-        self._rows, self._columns = (torch.tensor(np.asarray(side), device=device) for side in (rows, columns))
-        super().__init__(len(self._rows), len(self._columns), device)
-
-    def measure(self, rows: Tensor, columns: Tensor) -> Tensor:
+    def compare(self, row: Tensor, column: Tensor) -> Tensor:
         """See `Term`."""
-        row, column = self._rows[rows], self._columns[columns]
         return _hidden((row == column) & (row >= 0))
 
 
-class TimeFilter(Term):
+class TimeFilter(_Labels):
     """Takes an entry out of the list (infinite distance) if it was seen more than τ before or after the query.
 
     The temporal annotation of VehicleNet (Section IV-C). An unknown time (NaN) stays in.
@@ -105,15 +120,12 @@ class TimeFilter(Term):
     """
 
     def __init__(self, rows: ArrayLike, columns: ArrayLike, window: float, device: torch.device) -> None:
-        self._rows, self._columns = (
-            torch.tensor(np.asarray(side, dtype=np.float64), device=device) for side in (rows, columns)
-        )
+        super().__init__(np.asarray(rows, dtype=np.float64), np.asarray(columns, dtype=np.float64), device)
         self._window = window
-        super().__init__(len(self._rows), len(self._columns), device)
 
-    def measure(self, rows: Tensor, columns: Tensor) -> Tensor:
+    def compare(self, row: Tensor, column: Tensor) -> Tensor:
         """See `Term`."""
-        return _hidden((self._rows[rows] - self._columns[columns]).abs() > self._window)
+        return _hidden((row - column).abs() > self._window)
 
 
 class Sum:

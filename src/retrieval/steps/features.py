@@ -1,5 +1,6 @@
 """Steps that change features."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -7,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from src.retrieval.distances import Metric, as_euclidean
@@ -19,22 +21,22 @@ Kind = Literal["average", "weighted"]
 
 
 @dataclass(frozen=True)
-class Concatenate(Step):
-    """Joins the features of several models, each multiplied by its weight, into one (VehicleNet, Section IV-C).
+class _JoinFeatures(Step):
+    """Makes one feature of those of several models."""
 
-    Squared distances add up with squared weights.
-    """
-
-    name = "concatenate"
     weights: Sequence[float] | None = None
+
+    @abstractmethod
+    def join(self, features: Sequence[Tensor]) -> Tensor:
+        """The models' features, weighted, as one."""
 
     def run(self, states: list[State]) -> list[State]:
         """See `Step`."""
         for state in states:
             self.need_features(state)
         weights = weights_of(self, self.weights, len(states))
-        parts = [state.features * weight for state, weight in zip(states, weights, strict=True)]
-        return [self.apply(replace(states[0], features=torch.cat(parts, dim=1)))]
+        features = [state.features * weight for state, weight in zip(states, weights, strict=True)]
+        return [self.apply(replace(states[0], features=self.join(features)))]
 
     def apply(self, state: State) -> State:
         """See `Step`."""
@@ -42,26 +44,31 @@ class Concatenate(Step):
 
 
 @dataclass(frozen=True)
-class Average(Step):
+class Concatenate(_JoinFeatures):
+    """Joins the features of several models, each multiplied by its weight, into one (VehicleNet, Section IV-C).
+
+    Squared distances add up with squared weights.
+    """
+
+    name = "concatenate"
+
+    def join(self, features: Sequence[Tensor]) -> Tensor:
+        """See `_JoinFeatures`."""
+        return torch.cat([*features], dim=1)
+
+
+@dataclass(frozen=True)
+class Average(_JoinFeatures):
     """Takes the mean of one model's features of several looks at the images: whole and cropped (VehicleNet, IV-C)."""
 
     name = "average"
-    weights: Sequence[float] | None = None
 
-    def run(self, states: list[State]) -> list[State]:
-        """See `Step`."""
-        lengths = sorted({state.features.shape[1] for state in states})
+    def join(self, features: Sequence[Tensor]) -> Tensor:
+        """See `_JoinFeatures`."""
+        lengths = sorted({feature.shape[1] for feature in features})
         if len(lengths) > 1:
             raise self.refusal(f"needs features of one model, but they have {lengths} dimensions; use concatenate.")
-        for state in states:
-            self.need_features(state)
-        weights = weights_of(self, self.weights, len(states))
-        total = torch.stack([state.features * weight for state, weight in zip(states, weights, strict=True)]).sum(dim=0)
-        return [self.apply(replace(states[0], features=total))]
-
-    def apply(self, state: State) -> State:
-        """See `Step`."""
-        return replace(state, features=F.normalize(state.features))
+        return torch.stack([*features]).sum(dim=0)
 
 
 @dataclass(frozen=True)
