@@ -49,13 +49,18 @@ def test_curves_are_drawn_from_the_csv_logger_s_file(tmp_path):
     assert plain.shape != compared.shape or (plain != compared).any()
 
 
+MEASURED = {
+    "mAP": 0.4567,
+    "mINP": 0.1,
+    "rank": {"1": 0.5, "5": 0.6, "10": 0.7, "20": 0.8},
+    "queries": 7,
+    "gallery": 9,
+}
+
+
 def test_the_table_shows_every_task_with_its_protocol():
     task = {
-        "mAP": 0.4567,
-        "mINP": 0.1,
-        "rank": {"1": 0.5, "5": 0.6, "10": 0.7, "20": 0.8},
-        "queries": 7,
-        "gallery": 9,
+        **MEASURED,
         "skipped": 2,
         "trials": {"n": 1},
         "protocol": {"direction": "day query → night gallery", "ignore": "same_camera", "ap": "trapezoid"},
@@ -82,11 +87,7 @@ def test_the_table_shows_every_task_with_its_protocol():
 
 def test_the_table_shows_how_much_drawn_trials_differ():
     task = {
-        "mAP": 0.4567,
-        "mINP": 0.1,
-        "rank": {"1": 0.5, "5": 0.6, "10": 0.7, "20": 0.8},
-        "queries": 7,
-        "gallery": 9,
+        **MEASURED,
         "skipped": 0,
         "trials": {
             "n": 10,

@@ -213,7 +213,7 @@ def test_empty_sets_give_no_numbers(n_queries, n_gallery):
 
 
 @pytest.mark.parametrize("filter_counts", ["miss", "drop"])
-def test_an_infinite_distance_is_an_entry_that_a_filter_took_out(filter_counts):
+def test_an_infinite_distance_is_an_entry_that_a_filter_took_out(dense_distance, filter_counts):
     rng = np.random.default_rng(8)
     matrix = rng.integers(0, 6, (30, 40)).astype(np.float32)
     matrix[rng.random(matrix.shape) < 0.4] = np.inf
@@ -222,7 +222,7 @@ def test_an_infinite_distance_is_an_entry_that_a_filter_took_out(filter_counts):
     relevance = Relevance(
         query_ids, gallery_ids, query_cameras=cameras[0], gallery_cameras=cameras[1], ignore="same_camera"
     )
-    result = evaluate_distance(Matrix(matrix), relevance, filter_counts=filter_counts, top_k=40)
+    result = evaluate_distance(dense_distance(matrix), relevance, filter_counts=filter_counts, top_k=40)
 
     n_filtered = 0
     for q, row in enumerate(matrix):
@@ -244,26 +244,13 @@ def test_an_infinite_distance_is_an_entry_that_a_filter_took_out(filter_counts):
     assert result.filtered == n_filtered > 0
 
 
-class Matrix:
-    """A distance that does exist as a whole."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, values):
-        self._values = torch.from_numpy(values)
-        self.shape = values.shape
-
-    def block(self, queries, gallery):
-        return self._values[queries][:, gallery].clone()
-
-
-def test_distances_that_do_not_fit_the_labels_are_refused():
+def test_distances_that_do_not_fit_the_labels_are_refused(dense_distance):
     with pytest.raises(ValueError, match="labels for 1 queries and 2 gallery entries, expected 1 and 3"):
-        evaluate_distance(Matrix(np.zeros((1, 3), np.float32)), Relevance([1], [1, 1]))
+        evaluate_distance(dense_distance(np.zeros((1, 3), np.float32)), Relevance([1], [1, 1]))
     with pytest.raises(ValueError, match="is NaN"):
-        evaluate_distance(Matrix(np.array([[np.nan, 1.0]], np.float32)), Relevance([1], [1, 1]))
+        evaluate_distance(dense_distance(np.array([[np.nan, 1.0]], np.float32)), Relevance([1], [1, 1]))
     with pytest.raises(ValueError, match="block_mb is 0"):
-        evaluate_distance(Matrix(np.zeros((1, 1), np.float32)), Relevance([1], [1]), block_mb=0)
+        evaluate_distance(dense_distance(np.zeros((1, 1), np.float32)), Relevance([1], [1]), block_mb=0)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -9,17 +9,6 @@ from src.retrieval import ExpandedTracks, FeatureDistance, GroupReranking, Sum
 OWNER = np.array([2, 0, 1, 2, 2, 0, 3, 1, 0, 3, 4])
 
 
-class Matrix:
-    device = torch.device("cpu")
-
-    def __init__(self, values):
-        self.values = torch.from_numpy(np.asarray(values, dtype=np.float32))
-        self.shape = tuple(self.values.shape)
-
-    def block(self, queries, gallery):
-        return self.values[queries][:, gallery].clone()
-
-
 def order_of(places):
     return [int(entry) for entry in np.argsort(places, kind="stable") if np.isfinite(places[entry])]
 
@@ -29,10 +18,10 @@ def distances(seed, *shape):
     return rng.integers(0, 6, shape).astype(np.float32)  # with ties
 
 
-def test_tracks_become_their_images_the_nearest_first():
+def test_tracks_become_their_images_the_nearest_first(dense_distance):
     tracks, images = distances(0, 8, 5), distances(1, 8, 11)
     tracks[3, 2] = images[4, 6] = np.inf  # filtered
-    expanded = ExpandedTracks(Matrix(tracks), Matrix(images), OWNER)
+    expanded = ExpandedTracks(dense_distance(tracks), dense_distance(images), OWNER)
     places = expanded.block(slice(0, 8), slice(0, 11)).numpy()
     for q in range(8):
         expected = []
@@ -47,10 +36,10 @@ def test_tracks_become_their_images_the_nearest_first():
 
 
 @pytest.mark.parametrize("theta", [0.0, 2.5, 100.0])
-def test_the_rest_of_a_track_follows_its_first_image_if_that_is_near(theta):
+def test_the_rest_of_a_track_follows_its_first_image_if_that_is_near(dense_distance, theta):
     images = distances(2, 8, 11)
     images[2, [0, 7]] = np.inf
-    reranked = GroupReranking(Matrix(images), OWNER, theta)
+    reranked = GroupReranking(dense_distance(images), OWNER, theta)
     places = reranked.block(slice(0, 8), slice(0, 11)).numpy()
     for q in range(8):
         expected = []
@@ -66,10 +55,10 @@ def test_the_rest_of_a_track_follows_its_first_image_if_that_is_near(theta):
         assert order_of(places[0]) == list(np.argsort(images[0], kind="stable"))
 
 
-def test_places_can_be_filtered_again():
+def test_places_can_be_filtered_again(dense_distance):
     features = np.random.default_rng(3).normal(size=(12, 3)).astype(np.float32)
     ranked = GroupReranking(FeatureDistance(features[:1], features[1:]), OWNER, 1.0)
     hidden = np.zeros((1, 11))
     hidden[0, 5] = np.inf
-    places = Sum([ranked, Matrix(hidden)]).block(slice(0, 1), slice(0, 11))
+    places = Sum([ranked, dense_distance(hidden)]).block(slice(0, 1), slice(0, 11))
     assert places.isinf().nonzero().tolist() == [[0, 5]]

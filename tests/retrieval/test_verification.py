@@ -11,19 +11,6 @@ from src.retrieval import FeatureDistance, Relevance, verify
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
-class Matrix:
-    """A distance that does exist as a whole."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, values):
-        self._values = torch.from_numpy(np.asarray(values, np.float32))
-        self.shape = tuple(self._values.shape)
-
-    def block(self, queries, gallery):
-        return self._values[queries][:, gallery].clone()
-
-
 class Task:
     """Random labels and distances; few levels make ties, and some pairs are filtered."""
 
@@ -67,11 +54,13 @@ TASKS = {"distinct": {}, "tied": {"levels": 12}, "filtered": {"filtered": 0.4}, 
 
 @pytest.mark.parametrize("rows_in_block", [1, 5, 17, 100])
 @pytest.mark.parametrize("kind", TASKS)
-def test_rates_and_thresholds_are_those_of_counting_all_pairs(kind, rows_in_block):
+def test_rates_and_thresholds_are_those_of_counting_all_pairs(dense_distance, kind, rows_in_block):
     task = Task(seed=rows_in_block, **TASKS[kind])
     count = len(task.negatives)
     for max_fpr in (0.01, 0.2, 1.0):
-        result = verify(Matrix(task.values), task.relevance, max_fpr=max_fpr, block_mb=rows_in_block * 60 * 4 / 2**20)
+        result = verify(
+            dense_distance(task.values), task.relevance, max_fpr=max_fpr, block_mb=rows_in_block * 60 * 4 / 2**20
+        )
         assert result.n_negatives == count
         np.testing.assert_array_equal(result.positives, np.sort(np.float32(task.positives)))
         assert len(result.negatives) == min(count, int(max_fpr * count) + 1)
@@ -88,23 +77,23 @@ def test_rates_and_thresholds_are_those_of_counting_all_pairs(kind, rows_in_bloc
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_equal_error_rate_is_that_of_trying_all_thresholds(kind):
+def test_equal_error_rate_is_that_of_trying_all_thresholds(dense_distance, kind):
     task = Task(seed=3, **TASKS[kind])
     expected = task.equal_error()
-    rate, threshold = verify(Matrix(task.values), task.relevance, max_fpr=1.0).equal_error_rate()
+    rate, threshold = verify(dense_distance(task.values), task.relevance, max_fpr=1.0).equal_error_rate()
     assert rate == pytest.approx(expected, abs=1e-12)
     fpr, tpr = task.rates(threshold)
     assert max(fpr, 1 - tpr) == pytest.approx(expected, abs=1e-12)
 
 
-def test_equal_error_rate_beyond_the_kept_negatives_is_not_guessed():
+def test_equal_error_rate_beyond_the_kept_negatives_is_not_guessed(dense_distance):
     task = Task(seed=4)
-    result = verify(Matrix(task.values), task.relevance, max_fpr=0.01)
+    result = verify(dense_distance(task.values), task.relevance, max_fpr=0.01)
     with pytest.raises(ValueError, match=r"rejected at max_fpr=0\.01: raise it"):
         result.equal_error_rate()
     assert result.summary()["equal_error"] is None
     for max_fpr in np.linspace(0.02, 0.9, 12):
-        result = verify(Matrix(task.values), task.relevance, max_fpr=max_fpr)
+        result = verify(dense_distance(task.values), task.relevance, max_fpr=max_fpr)
         try:
             rate, _ = result.equal_error_rate()
         except ValueError:
@@ -127,23 +116,23 @@ def test_rates_of_embeddings_on_any_device(device):
         assert result.tpr(fpr) == pytest.approx((distances[same] < bound).mean())
 
 
-def test_tied_negatives_are_rejected_together():
-    result = verify(Matrix([[0.1, 0.2, 0.2, 0.2, 0.9]]), Relevance([1], [1, 1, 0, 0, 0]), max_fpr=1)
+def test_tied_negatives_are_rejected_together(dense_distance):
+    result = verify(dense_distance([[0.1, 0.2, 0.2, 0.2, 0.9]]), Relevance([1], [1, 1, 0, 0, 0]), max_fpr=1)
     assert result.threshold(0.34) == pytest.approx(0.1)  # accepting 0.2 would accept two of three negatives
     assert result.tpr(0.34) == 0.5
     assert result.threshold(0.67) == pytest.approx(0.2)
     assert result.tpr(0.67) == 1
 
 
-def test_a_product_that_rounds_down_loses_no_pair():
-    result = verify(Matrix([np.arange(101)]), Relevance([1], [0] * 100 + [1]), max_fpr=0.29)
+def test_a_product_that_rounds_down_loses_no_pair(dense_distance):
+    result = verify(dense_distance([np.arange(101)]), Relevance([1], [0] * 100 + [1]), max_fpr=0.29)
     assert 0.29 * 100 < 29
     assert result.threshold(0.29) == 28  # the 29th
 
 
-def test_curve_is_the_rates_on_a_logarithmic_axis():
+def test_curve_is_the_rates_on_a_logarithmic_axis(dense_distance):
     task = Task(seed=6)
-    result = verify(Matrix(task.values), task.relevance, max_fpr=0.3)
+    result = verify(dense_distance(task.values), task.relevance, max_fpr=0.3)
     fpr, tpr = result.curve(50)
     assert fpr[0] == pytest.approx(1 / len(task.negatives))
     assert fpr[-1] == 0.3
@@ -151,9 +140,9 @@ def test_curve_is_the_rates_on_a_logarithmic_axis():
     assert tpr.tolist() == [task.rates(task.best(one))[1] for one in fpr]
 
 
-def test_summary_is_json():
+def test_summary_is_json(dense_distance):
     task = Task(seed=7)
-    summary = verify(Matrix(task.values), task.relevance, max_fpr=1.0).summary((0.01, 0.5))
+    summary = verify(dense_distance(task.values), task.relevance, max_fpr=1.0).summary((0.01, 0.5))
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert summary["tpr"] == {str(fpr): task.rates(task.best(fpr))[1] for fpr in (0.01, 0.5)}
     assert summary["threshold"] == {str(fpr): task.best(fpr) for fpr in (0.01, 0.5)}
@@ -170,8 +159,8 @@ def test_summary_is_json():
         (np.empty((0, 2)), [], [1, 1]),
     ],
 )
-def test_one_sided_and_empty_sets(values, query_ids, gallery_ids):
-    result = verify(Matrix(values), Relevance(query_ids, gallery_ids))
+def test_one_sided_and_empty_sets(dense_distance, values, query_ids, gallery_ids):
+    result = verify(dense_distance(values), Relevance(query_ids, gallery_ids))
     summary = result.summary()
     assert json.dumps(summary, allow_nan=False)
     assert summary["equal_error"] is None
@@ -181,20 +170,20 @@ def test_one_sided_and_empty_sets(values, query_ids, gallery_ids):
         result.equal_error_rate()
 
 
-def test_a_filter_that_takes_out_everything_accepts_nothing():
-    result = verify(Matrix([[np.inf, np.inf]]), Relevance([1], [0, 1]), max_fpr=1)
+def test_a_filter_that_takes_out_everything_accepts_nothing(dense_distance):
+    result = verify(dense_distance([[np.inf, np.inf]]), Relevance([1], [0, 1]), max_fpr=1)
     assert (result.tpr(1), result.threshold(1)) == (0, -np.inf)
     assert result.equal_error_rate() == (1, -np.inf)
 
 
-def test_wrong_arguments_are_refused():
-    distance, relevance = Matrix([[0.1, 0.2]]), Relevance([1], [0, 1])
+def test_wrong_arguments_are_refused(dense_distance):
+    distance, relevance = dense_distance([[0.1, 0.2]]), Relevance([1], [0, 1])
     with pytest.raises(ValueError, match="labels for 1 queries and 2 gallery entries, expected 1 and 1"):
-        verify(Matrix([[0.1]]), relevance)
+        verify(dense_distance([[0.1]]), relevance)
     for wrong in (0, 1.5):
         with pytest.raises(ValueError, match=f"max_fpr is {wrong}, expected a rate above 0 and up to 1"):
             verify(distance, relevance, max_fpr=wrong)
     with pytest.raises(ValueError, match=r"fpr is -0\.1, expected a rate from 0"):
         verify(distance, relevance).tpr(-0.1)
     with pytest.raises(ValueError, match="A distance of the queries 0 to 0 is NaN"):
-        verify(Matrix([[0.1, np.nan]]), relevance)
+        verify(dense_distance([[0.1, np.nan]]), relevance)
