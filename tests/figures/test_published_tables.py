@@ -66,6 +66,7 @@ def test_numbers_keep_the_digits_of_the_paper():
         ("omega", "dfr_st_table_xi"),
         ("attention", "dfr_st_table_ix"),
         ("branches", "dfr_st_table_viii"),
+        ("sampling", "vehiclenet_table_viii"),
     ],
 )
 def test_a_sweep_runs_the_values_of_its_table(sweep, table):
@@ -100,12 +101,30 @@ def test_a_sweep_runs_the_values_of_its_table(sweep, table):
         ("dfr_st_veri776_whole", "dfr_st_table_iii", ["xc + xf1"]),
         ("dfr_st_veri776", "dfr_st_table_iii", ["xc + xf1 + xfdiv + ST"]),
         ("dfr_st_vehicleid", "dfr_st_table_v", ["DFR-ST w/o ST"]),
+        ("vehiclenet_cityflow", "vehiclenet_table_ii", ["CityFlow"]),
+        ("vehiclenet_cityflow_veri776", "vehiclenet_table_ii", ["CityFlow + VeRi-776"]),
+        ("vehiclenet_cityflow_compcars", "vehiclenet_table_ii", ["CityFlow + CompCars"]),
+        ("vehiclenet_cityflow_vehicleid", "vehiclenet_table_ii", ["CityFlow + VehicleID"]),
+        ("vehiclenet_cityflow_all", "vehiclenet_table_ii", ["VehicleNet"]),
+        ("vehiclenet_veri776_stage_1", "vehiclenet_table_iii", ["VehicleNet, Stage-I (ResNet-50)"]),
+        ("vehiclenet_veri776", "vehiclenet_table_iii", ["VehicleNet, Stage-II (ResNet-50)"]),
+        ("vehiclenet_vehicleid", "vehiclenet_table_iii", ["VehicleNet, Stage-II (ResNet-50)"]),
+        ("vehiclenet_vehicleid_stage_1", "vehiclenet_table_iii", ["VehicleNet, Stage-I (ResNet-50)"]),
+        ("vehiclenet_cityflow_compcars", "vehiclenet_table_vii", ["SE-ResNeXt101"]),
         ("dfr_st_veri776", "dfr_st_table_x", []),  # with the spatio-temporal term
     ],
 )
 def test_an_experiment_is_of_its_row(composed, experiment, table, expected):
     settings = flatten(OmegaConf.to_container(composed(f"experiment={experiment}"), resolve=True))
     assert [row.name for row in read_table(table).rows if is_of(row, settings)] == expected
+
+
+def test_a_sweep_over_backbones_runs_the_rows_of_its_table(composed):
+    said = OmegaConf.load(f"{CONF_DIR}/sweep/backbones.yaml").hydra.sweeper.params.backbone
+    runs = [composed("experiment=vehiclenet_cityflow_compcars", f"backbone={name}") for name in said.split(",")]
+    table = read_table("vehiclenet_table_vii")
+    settings = [flatten(OmegaConf.to_container(run, resolve=True)) for run in runs]
+    assert [[row.name for row in table.rows if is_of(row, one)] for one in settings] == [[r.name] for r in table.rows]
 
 
 def test_a_sweep_finds_the_table_in_which_more_of_its_runs_are():

@@ -261,6 +261,15 @@ def test_models_are_joined_by_their_features_or_by_their_distances(state):
     with pytest.raises(StepError, match=r"average needs features of one model, but they have \[6, 9\] dimensions"):
         take([state, longer], make_steps(["average"], {}))
 
+    # Two models, each with its looks at whole and cropped images: first the looks of a model, then the models.
+    cropped, longer_cropped = (replace(s, features=F.normalize(s.features + 1)) for s in (state, longer))
+    looks = [state, cropped, longer, longer_cropped]
+    joined = take(looks, make_steps(["average", "concatenate"], {"average": {"looks": 2}}))
+    means = [F.normalize(a.features + b.features) for a, b in ((state, cropped), (longer, longer_cropped))]
+    torch.testing.assert_close(joined.features, F.normalize(torch.cat(means, dim=1)))
+    with pytest.raises(StepError, match=r"average takes 3 looks of each model, but there are 4 embeddings in all"):
+        take(looks, make_steps(["average", "concatenate"], {"average": {"looks": 3}}))
+
     steps = make_steps(["k_reciprocal", "sum_distances", "time_window"], {"time_window": {"tau": 300}})
     joined = take([state, other], steps)
     assert joined.scale == "summed"

@@ -59,9 +59,21 @@ class Concatenate(_JoinFeatures):
 
 @dataclass(frozen=True)
 class Average(_JoinFeatures):
-    """Takes the mean of one model's features of several looks at the images: whole and cropped (VehicleNet, IV-C)."""
+    """Takes the mean of one model's features of several looks at the images: whole and cropped (VehicleNet, IV-C).
+
+    With `looks` there are several models, so many looks of each one after the other.
+    """
 
     name = "average"
+    looks: int | None = None
+
+    def run(self, states: list[State]) -> list[State]:
+        """See `Step`."""
+        looks = len(states) if self.looks is None else self.looks
+        if looks < 1 or len(states) % looks:
+            raise self.refusal(f"takes {looks} looks of each model, but there are {len(states)} embeddings in all.")
+        groups = [states[first : first + looks] for first in range(0, len(states), looks)]
+        return [joined for group in groups for joined in super(Average, self).run(group)]
 
     def join(self, features: Sequence[Tensor]) -> Tensor:
         """See `_JoinFeatures`."""
