@@ -6,7 +6,7 @@ from src.data.dataset import ReIDDataset
 from src.data.images import read_image
 from src.data.protocols import Protocol, Task, Trial, build_tasks
 from src.data.samplers import BatchSampler, ClassBalancedSampler, DayNightSampler, Draw, IdentitySampler, PlainSampler
-from src.data.table import DataError, fingerprint, image_path, known, make_table
+from src.data.table import DataError, fingerprint, image_path, known, make_table, training_records
 from src.data.transforms import Transforms
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "known",
     "make_table",
     "read_image",
+    "training_records",
 ]

@@ -1,6 +1,8 @@
 """Records as tensors."""
 
 from collections.abc import Sequence
+from functools import partial
+from random import Random
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from src.data.background import Substitution
 from src.data.images import read_image, read_mask
 from src.data.samplers import Draw
 from src.data.table import DOMAINS, DataError, image_path, known
@@ -30,7 +33,7 @@ class ReIDDataset(Dataset[Item]):
         labels: Class index → (data set, vehicle id).
         colours: Colour index → name.
         types: Type index → name.
-        mask: Read the vehicles' masks.
+        mask: Give the vehicles' masks.
         seed: Seed of the run.
         target: Column whose values are the classes.
     """
@@ -50,6 +53,9 @@ class ReIDDataset(Dataset[Item]):
         self._pipeline = pipeline
         self._mask = mask
         self._seed = seed
+        self._has_mask = known(table, "mask")
+        train = (table["split"] == "train").to_numpy()
+        self._masked = np.flatnonzero(train & self._has_mask)  # where other backgrounds come from
         self._codes = {
             "label": class_index(table, labels, target),
             "vehicle_id": table["vehicle_id"].to_numpy(),
@@ -80,17 +86,28 @@ class ReIDDataset(Dataset[Item]):
         row, epoch, number = draw if isinstance(draw, tuple) else (draw, 0, draw)
         box = str(self._table.loc[row, "box"])
         image = read_image(image_path(self._table, row), box)
+        read_mask = partial(self._read_mask, row, box, image.shape[:2])
         seen = self._pipeline(
             image,
-            self._read_mask(row, box, image.shape[:2]) if self._mask else None,
+            read_mask() if self._mask else None,
             night=self._codes["domain"][row] == DOMAINS.index("night"),
             seed=draw_seed(self._seed, epoch, number),
+            substitution=Substitution(read_mask, partial(self._draw_other, row)) if self._has_mask[row] else None,
         )
         item: Item = {"image": torch.from_numpy(np.ascontiguousarray(seen.image.transpose(2, 0, 1)))}
         for name, layer in (("mask", seen.mask), ("glare", seen.glare)):
             if layer is not None:
                 item[name] = torch.from_numpy(np.ascontiguousarray(layer))[None]
         return item | {"row": row} | {name: int(values[row]) for name, values in self._codes.items()}
+
+    def _draw_other(self, row: int, rng: Random) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Another training image that has a mask, and that mask; the image itself if it is the only one."""
+        count = len(self._masked)
+        place = int(np.searchsorted(self._masked, row)) + rng.randrange(1, max(count, 2))
+        other = int(self._masked[place % count])
+        box = str(self._table.loc[other, "box"])
+        image = read_image(image_path(self._table, other), box)
+        return image, self._read_mask(other, box, image.shape[:2])
 
     def _read_mask(self, row: int, box: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         path = image_path(self._table, row, "mask")

@@ -26,20 +26,33 @@ def read_image(path: Path, box: str = "") -> NDArray[np.uint8]:
     Raises:
         DataError: If the file is missing, empty, damaged or cut off, or the box misses the image.
     """
-    image = _crop(_decode(path, cv2.IMREAD_COLOR), box, path)
+    image = _crop(_decode(_content(path), path, cv2.IMREAD_COLOR), box, path)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def decode_image(content: bytes, name: str) -> NDArray[np.uint8]:
+    """The same for a file in memory.
+
+    Args:
+        content: Of the file.
+        name: What an error calls it.
+    """
+    return np.asarray(cv2.cvtColor(_decode(content, name, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def read_mask(path: Path, box: str = "") -> NDArray[np.uint8]:
     """Reads a mask: 1 where the picture is brighter than half, else 0, `(H, W)` uint8; otherwise as `read_image`."""
-    return _crop((_decode(path, cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8), box, path)
+    return _crop((_decode(_content(path), path, cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8), box, path)
 
 
-def _decode(path: Path, mode: int) -> NDArray[np.uint8]:
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"The image {path} cannot be read: {error.strerror}; check the data set's folder.") from error
+
+
+def _decode(content: bytes, path: Path | str, mode: int) -> NDArray[np.uint8]:
     if not content:
         raise DataError(f"The image {path} is empty, expected a picture; copy it again from the data set's archive.")
     if _cut_off(content):

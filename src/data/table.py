@@ -119,3 +119,19 @@ def fingerprint(table: pd.DataFrame) -> str:
             content = table[name].to_numpy(dtype="<i8").tobytes()
         digest.update(f"{name}:{len(content)}:".encode() + content)
     return digest.hexdigest()[:16]
+
+
+def training_records(table: pd.DataFrame) -> pd.DataFrame:
+    """The training images of known vehicles that say something about the test: those of the tested data set.
+
+    Cameras, times and roads of one data set of a pool mean nothing in another. A single data set without test images
+    may be tested elsewhere.
+
+    Args:
+        table: The record table.
+    """
+    train = (table["split"] == "train").to_numpy()
+    tested, sets = table.loc[~train, "dataset"].unique(), table["dataset"].unique()
+    if len(tested) == 0 and len(sets) == 1:
+        tested = sets
+    return table[train & known(table, "vehicle_id") & table["dataset"].isin(tested).to_numpy()]

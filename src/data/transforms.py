@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -12,9 +13,11 @@ import albumentations as A
 import numpy as np
 from numpy.typing import NDArray
 
+from src.data.background import BackgroundSubstitution, Substitution
 from src.data.contamination import Contamination
 from src.data.erasing import RandomErasing
 from src.data.glare import glare_mask, released_glare_mask
+from src.data.shrink import RandomShrink
 from src.data.table import DataError
 
 Image = NDArray[np.uint8]
@@ -44,6 +47,10 @@ class Transforms:
 
     Attributes:
         size: Height and width, or one number for both.
+        shrink: Probability of shrinking an image that is larger than the size, before it is resized.
+        shrink_scale: Smallest and largest factor by which it is shrunk.
+        background: Probability of taking the background from another training image; needs masks.
+        feather: Softness of the vehicle's edge before another background, in pixels; 0 for a hard edge.
         flip: Probability of a horizontal flip.
         pad: Black pixels added on each side before cropping back to the size at a random place.
         colour_jitter: Probability of changing brightness, contrast and saturation by up to 20 %, hue by up to 5 %.
@@ -54,7 +61,9 @@ class Transforms:
         glare: Compute glare masks. `"paper"`: of the image as the network sees it but for colour jitter and erasing.
             `"released"`: as the authors' code does, of the image before any augmentation, so that the two do not line
             up.
-        mask: Read the vehicles' masks.
+        mask: Give the vehicles' masks to the network.
+        mask_files: Where masks are that the table does not name, below the data set's folder; `{path}` is the image's
+            path without its ending.
         contamination: Damage evaluated images; None leaves them as they are.
 
     Raises:
@@ -62,6 +71,10 @@ class Transforms:
     """
 
     size: int | tuple[int, int] = 256
+    shrink: float = 0.0
+    shrink_scale: tuple[float, float] = (0.4, 0.6)
+    background: float = 0.0
+    feather: float = 0.0
     flip: float = 0.5
     pad: int = 10
     colour_jitter: float = 0.0
@@ -71,6 +84,7 @@ class Transforms:
     erasing_fill: tuple[int, int, int] = _IMAGENET_MEAN
     glare: Literal["paper", "released"] | None = None
     mask: bool = False
+    mask_files: str = "masks/{path}.png"
     contamination: Contamination | None = None
 
     def __post_init__(self) -> None:
@@ -78,13 +92,25 @@ class Transforms:
             raise DataError(f"transforms.glare is {self.glare!r}, expected paper, released or null.")
         if min(self._height_and_width) < 1:
             raise DataError(f"transforms.size is {self.size}, expected at least one pixel.")
-        for name in ("flip", "colour_jitter", "erasing"):
+        for name in ("shrink", "background", "flip", "colour_jitter", "erasing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"transforms.{name} is {getattr(self, name)}, expected a probability from 0 to 1.")
+        smallest, largest = self.shrink_scale
+        if not 0 < smallest <= largest <= 1:
+            raise DataError(f"transforms.shrink_scale is {smallest} to {largest}, expected two ascending shares of 1.")
+        if self.feather < 0:
+            raise DataError(f"transforms.feather is {self.feather}, expected a number of pixels, 0 for a hard edge.")
+        if "{path}" not in self.mask_files:
+            raise DataError(
+                f"transforms.mask_files is {self.mask_files!r}, expected {{path}} in it: the image's path without its "
+                "ending."
+            )
 
     def training(self) -> "Pipeline":
         """The transformation with its random parts."""
         height, width = self._height_and_width
+        smallest, largest = self.shrink_scale
+        shrink = RandomShrink((height, width), (smallest, largest), p=self.shrink)
         moved: list[A.BasicTransform] = [A.HorizontalFlip(p=self.flip)]
         if self.pad:
             moved += [A.Pad(self.pad, p=1), A.RandomCrop(height, width, p=1)]
@@ -93,7 +119,15 @@ class Transforms:
         red, green, blue = self.erasing_fill
         erase = RandomErasing((smallest, largest), self.erasing_aspect, (red, green, blue), p=self.erasing)
         painted = [step for step in (jitter, erase) if step.p > 0]
-        return Pipeline((height, width), moved, painted, self.glare)
+        background = BackgroundSubstitution((height, width), self.feather, p=self.background)
+        return Pipeline(
+            (height, width),
+            moved,
+            painted,
+            self.glare,
+            before=[shrink] if self.shrink else [],
+            behind=[background] if self.background else [],
+        )
 
     def evaluation(self) -> "Pipeline":
         """The transformation without its random parts: resize, and contamination if asked for."""
@@ -113,6 +147,8 @@ class Pipeline:
         painted: What changes pixels where they are, applied to the image after the glare mask was computed.
         glare: See `Transforms`.
         contamination: Damages the resized image, before anything looks at it.
+        before: What changes the size before the image is resized, applied to image and mask alike.
+        behind: What changes the background of the resized image.
     """
 
     def __init__(
@@ -122,10 +158,14 @@ class Pipeline:
         painted: list[A.BasicTransform],
         glare: Literal["paper", "released"] | None,
         contamination: Contamination | None = None,
+        before: Sequence[A.BasicTransform] = (),
+        behind: Sequence[A.BasicTransform] = (),
     ) -> None:
         # Shrinking averages over the area, as PIL's resize does with which the published weights were trained; plain
         # bilinear interpolation would skip pixels.
         self._resize = A.Resize(*size, area_for_downscale="image")
+        self._before = A.Compose([*before]) if before else None
+        self._behind = A.Compose([*behind]) if behind else None
         self._moved = A.Compose(moved) if moved else None
         self._painted = A.Compose(painted) if painted else None
         self._glare = glare
@@ -134,10 +174,17 @@ class Pipeline:
         # with p = 0.5 would then happen exactly when every other step with p = 0.5 happens.
         self._numpy_random = np.random.Generator(np.random.PCG64())
         self._python_random = random.Random()
-        for step in filter(None, (self._moved, self._painted)):
+        for step in filter(None, (self._before, self._behind, self._moved, self._painted)):
             step.set_random_state(self._numpy_random, self._python_random)
 
-    def __call__(self, image: Image, mask: Image | None = None, night: bool = False, seed: int = 0) -> Transformed:
+    def __call__(
+        self,
+        image: Image,
+        mask: Image | None = None,
+        night: bool = False,
+        seed: int = 0,
+        substitution: Substitution | None = None,
+    ) -> Transformed:
         """Transforms an image.
 
         Args:
@@ -145,14 +192,20 @@ class Pipeline:
             mask: `(H, W)` uint8 of 0 and 1.
             night: Whether it was taken by night: by day nothing glares for the paper.
             seed: Non-negative, of any size; equal seeds give equal results.
+            substitution: Where another background comes from, if the transforms ask for one.
         """
         self._numpy_random.bit_generator.state = np.random.PCG64(seed).state
         self._python_random.seed(seed)
-        layers = {"image": self._resize.apply(image)}
+        layers = {"image": image} if mask is None else {"image": image, "mask": mask}
+        if self._before is not None:
+            layers = self._before(**layers)
+        layers["image"] = self._resize.apply(layers["image"])
         if self._contamination is not None:
             layers["image"] = self._contamination(layers["image"], seed)
         if mask is not None:
-            layers["mask"] = self._resize.apply_to_mask(mask)
+            layers["mask"] = self._resize.apply_to_mask(layers["mask"])
+        if self._behind is not None:
+            layers["image"] = self._behind(image=layers["image"], substitution=substitution)["image"]
         before = layers["image"]
         if self._moved is not None:
             layers = self._moved(**layers)

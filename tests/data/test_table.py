@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.table import COLUMNS, DataError, fingerprint, image_path, known, make_table
+from src.data.table import COLUMNS, DataError, fingerprint, image_path, known, make_table, training_records
 
 
 def small(**columns) -> pd.DataFrame:
@@ -31,6 +31,16 @@ def test_known_marks_single_values():
     assert known(table, "timestamp").tolist() == [True, False]
     assert known(table, "colour").tolist() == [False, True]
     assert known(table, "camera_id").tolist() == [False, True]
+
+
+def test_what_is_trained_on_beside_the_tested_data_set_says_nothing_about_the_test():
+    columns = {"path": list("abcd"), "vehicle_id": [5, -1, 5, 6], "split": ["train", "train", "train", "query"]}
+    tested = make_table("root", "tested", columns)
+    other = make_table("root", "other", {"path": list("ef"), "vehicle_id": [5, 6], "split": "train"})
+    assert training_records(tested)["path"].tolist() == ["a", "c"]
+    assert training_records(other)["path"].tolist() == ["e", "f"]  # it may be tested elsewhere
+    assert training_records(pd.concat([other, tested], ignore_index=True))["path"].tolist() == ["a", "c"]
+    assert training_records(pd.concat([other, tested[:3]], ignore_index=True)).empty
 
 
 @pytest.mark.parametrize(
