@@ -2,12 +2,14 @@
 
 import difflib
 import inspect
+import secrets
 from collections.abc import Collection, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError
 
 _HERE = Path(__file__).resolve().parent
 #: The `conf/` folder: inside the package when installed from a wheel, beside it in a checkout.
@@ -16,6 +18,10 @@ CONF_DIR = str(_HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "
 #: The only packages whose classes a configuration may name. A checkpoint carries its configuration, so without this
 #: list a checkpoint from a stranger could call anything.
 TARGET_PACKAGES = ("src.data.", "src.methods.", "src.networks.", "torch.optim.", "lightning.pytorch.")
+
+
+# An id that is drawn once for a configuration and stays in it, so that a resumed run goes on under it.
+OmegaConf.register_new_resolver("new_id", lambda: secrets.token_hex(4), replace=True, use_cache=True)
 
 
 class ConfigError(ValueError):
@@ -34,6 +40,7 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         ConfigError: Names the key, what is allowed there and the nearest allowed name.
     """
+    from src.retrieval import Mining
     from src.stages import Stage, TrainConfig
 
     _check_keys("", cfg, [f.name for f in fields(TrainConfig)])
@@ -41,6 +48,8 @@ def check_config(cfg: DictConfig) -> None:
     for name, stage in cfg.stages.items():
         _check_keys(f"stages.{name}", stage, [f.name for f in fields(Stage)])
         _check_data(f"stages.{name}.data", stage.data)
+        if stage.get("mine"):
+            _check_keys(f"stages.{name}.mine", stage.mine, [*(f.name for f in fields(Mining)), "checkpoint"])
     check_targets(cfg)
     for name, stage in cfg.stages.items():
         _check_needs(cfg.method, f"stages.{name}", stage.data)
@@ -50,7 +59,7 @@ def _check_needs(method: DictConfig, key: str, data: DictConfig) -> None:
     """Refuses a method on a data set that lacks what the method cannot do without."""
     from hydra.utils import get_object
 
-    if lacking := get_object(method._target_).needs - _provided(data):
+    if lacking := get_object(method._target_).needed(method) - _provided(data):
         raise ConfigError(
             f"{method._target_.rpartition('.')[2]} needs {', '.join(sorted(lacking))} and {data.name} ({key}.data) has "
             f"none; data sets that have: {', '.join(_data_sets_with(lacking))}."
@@ -100,17 +109,33 @@ def _check_data(key: str, data: DictConfig) -> None:
 def complete_pools(cfg: DictConfig) -> None:
     """Fills in what pools do not say: of a source, what its file in `conf/data/` says; the tasks, from the target.
 
+    A stage whose data is one of the pool's sources has it as a data set of its own.
+
     Args:
         cfg: The composed configuration of a command, with `data`, `stages` or both; changed in place.
 
     Raises:
-        ConfigError: If a source has no file, is a pool itself, or the target is not among the sources.
+        ConfigError: If a source has no file, is a pool itself, the target is not among the sources, or a stage takes a
+            source and there is no pool.
     """
-    nodes = {"data": cfg.get("data")} | {f"stages.{name}.data": s.data for name, s in cfg.get("stages", {}).items()}
-    for key, data in nodes.items():
+    nodes = {"data": cfg} | {f"stages.{name}.data": stage for name, stage in cfg.get("stages", {}).items()}
+    for key, node in nodes.items():
+        try:
+            data = node.get("data")
+        except InterpolationResolutionError as error:
+            raise ConfigError(
+                f"{key} is a source of the pool, but data={cfg.data.name} is no pool or has no target; pass data=pool "
+                "with data.sources and data.target, or another choice of stages."
+            ) from error
         if data and "sources" in data:
             with open_dict(data):
                 _complete_pool(key, data)
+        elif data and set(SOURCE_KEYS) & set(data):
+            if data.get("first_ids") is not None:
+                raise ConfigError(f"{key} is trained on whole; remove first_ids from that source of the pool.")
+            said: Any = OmegaConf.to_container(data)
+            with open_dict(node):
+                node.data = {name: value for name, value in said.items() if name not in SOURCE_KEYS}
 
 
 def _complete_pool(key: str, pool: DictConfig) -> None:

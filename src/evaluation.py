@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.checkpoint import restore_method
 from src.config import ConfigError, check_targets, complete_pools
 from src.data import ReIDDataModule
+from src.data.layouts import Layout
 from src.figures import write_attention
 from src.measurement import measure
 from src.methods.base import ReIDMethod
@@ -21,7 +22,11 @@ from src.retrieval import Embeddings, make_steps, read_embeddings, write_embeddi
 
 
 def build_data(
-    cfg: DictConfig, stage: DictConfig, needs: frozenset[str] = frozenset(), target: str = "vehicle_id"
+    cfg: DictConfig,
+    stage: DictConfig,
+    needs: frozenset[str] = frozenset(),
+    target: str = "vehicle_id",
+    mined: Layout | None = None,
 ) -> ReIDDataModule:
     """The data module of a stage.
 
@@ -30,6 +35,7 @@ def build_data(
         stage: The stage, or anything else with `data`, `transforms` and, for training, `sampler`.
         needs: Columns the method cannot do without.
         target: Column whose values are the classes.
+        mined: Parser of more training images.
     """
     return ReIDDataModule(
         layout=instantiate(stage.data.layout, _convert_="all"),
@@ -47,6 +53,7 @@ def build_data(
         extra=stage.data.get("extra"),
         holdout=stage.data.get("holdout", 0),
         target=target,
+        mined=mined,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from src.config import ConfigError
-from src.data import Task, build_tasks
+from src.data import Task, build_tasks, training_records
 from src.figures import draw_roc, draw_trips, print_metrics, write_rank_lists
 from src.methods.task_results import TaskResult, evaluate_task
 from src.results import write_metrics
@@ -63,8 +63,7 @@ def measure(
         before = {name: result.as_dict() for name, result in (plain or {}).items()}
         extra |= {"postprocessing": list(options.steps), "before_postprocessing": before}
     if "spatio_temporal" in options.steps:
-        train = first.table[(first.table["split"] == "train").to_numpy()]
-        draw_trips(train, first.camera_distances, folder / "figures" / "trips.png")
+        draw_trips(training_records(first.table), first.camera_distances, folder / "figures" / "trips.png")
     if options.verification:
         verified = {name: result.verification for name, result in results.items() if result.verification is not None}
         extra["verification"] = {name: result.summary() for name, result in verified.items()}

@@ -12,15 +12,17 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
+from src.callbacks import SaveWhenTerminated, StopWhenNotFinite
 from src.checkpoint import build_method, load_checkpoint
 from src.config import ConfigError
-from src.data import ReIDDataModule
+from src.data import ReIDDataModule, training_records
 from src.evaluation import build_data, build_trainer, embed, refuse_finished
 from src.figures import draw_curves
 from src.files import write_atomically
 from src.measurement import measure
 from src.methods.base import ReIDMethod
 from src.methods.pretrained import PretrainedFeatures
+from src.mining import mine_for_stage, stage_options
 from src.retrieval import TripModel, make_steps
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,9 @@ class Stage:
             for the backbone's own, or the path of a checkpoint.
         replace: Parts of names of what is not loaded and starts anew: `["classifier"]`, whose identities change.
         freeze: Names of modules that stay as they are, the statistics of their normalisations too.
+        mine: A node of the group `mining`, to train on images of the stage's test set too, with pseudo-identities; its
+            `checkpoint` is the model that mines, null for the weights that the stage loads or else those of the stage
+            before. Null to mine nothing.
     """
 
     data: Any
@@ -50,6 +55,7 @@ class Stage:
     load: str | None = "previous"
     replace: Sequence[str] = ("classifier",)
     freeze: Sequence[str] = ()
+    mine: Any = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     make_steps(cfg.retrieval.steps, cfg.retrieval)  # a wrong name is refused before training, not after it
     seed_everything(cfg.seed, workers=True, verbose=False)
     names = [str(name) for name in cfg.stages]
+    for said in cfg.stages.values():
+        if said.get("mine"):
+            stage_options(said)  # likewise
     if not names:
         raise ConfigError("stages is empty; a run needs at least one.")
     if cfg.start is not None and cfg.start not in names:
@@ -126,6 +135,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             continue
         method, data, trainer = train_stage(cfg, name, folder, previous, steps)
         previous, steps = folder / "last.ckpt", steps + trainer.global_step
+    if cfg.stages[name].get("mine"):  # tested on the data set alone, as src.evaluate does
+        data = build_data(cfg, cfg.stages[name])
+        data.setup("test")
     untrained = test_untrained(cfg, data) if cfg.compare_untrained and data.tasks else {}
     if trainer.is_global_zero:
         baseline = {task: measured["mAP"] for task, measured in untrained.items()}
@@ -157,21 +169,24 @@ def train_stage(
         previous: Checkpoint of the stage before.
         first_step: Steps of the stages before, from which the loggers count on.
     """
-    # So that a stage begins with the same classifier whether the run has just trained others, starts here, or goes on.
-    seed_everything(cfg.seed, workers=True, verbose=False)
     stage = Stage(**{str(key): value for key, value in cfg.stages[name].items()})
-    kind = get_object(cfg.method._target_)
-    data = build_data(cfg, cfg.stages[name], kind.needs, kind.target)
-    data.setup("fit")
-    log.info("Stage %s, %d epochs on %s: %s", name, stage.epochs, stage.data.name, data.summary())
-    trips = TripModel.fit_records(data.table[data.table["split"] == "train"], data.camera_distances)
-    method = build_method(cfg, data.num_classes)
     given = None if stage.load is None else Path(stage.load)
     source = previous if stage.load == "previous" else given
     if stage.load == "previous" and previous is None and cfg.start:
         raise ConfigError(
             f"start={name}, but the stage loads the weights of the one before; pass stages.{name}.load=<checkpoint>."
         )
+    mined = mine_for_stage(cfg, name, folder, source or previous) if stage.mine else None
+    # So that a stage begins with the same classifier whether the run has just trained others, starts here, or goes on.
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    kind = get_object(cfg.method._target_)
+    data = build_data(cfg, cfg.stages[name], kind.needed(cfg.method), kind.target, mined)
+    data.setup("fit")
+    log.info("Stage %s, %d epochs on %s: %s", name, stage.epochs, stage.data.name, data.summary())
+    trips = TripModel.fit_records(training_records(data.table), data.camera_distances)
+    method = build_method(cfg, data.num_classes, data.names)
+    for other in cfg.stages.values():
+        method.check_parts(other.get("freeze", ()))  # before the first stage is trained, not after it
     if source is not None:
         method.take_over(load_checkpoint(source)["state_dict"], stage.replace, str(source))
     method.freeze_parts(stage.freeze)
@@ -180,18 +195,20 @@ def train_stage(
         "config": OmegaConf.to_container(cfg, resolve=True),
         "stage": name,
         "labels": [list(key) for key in data.labels],
+        "names": data.names,
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "trips": None if trips is None else asdict(trips),
     }
     # Lightning writes a checkpoint beside its place and then moves it, so a killed run keeps the previous one whole.
     best = ModelCheckpoint(folder, "best", monitor="val/mAP", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    watching = [SaveWhenTerminated(folder / "last.ckpt"), StopWhenNotFinite(folder)]
     trainer = build_trainer(
         cfg,
         max_epochs=stage.epochs,
         check_val_every_n_epoch=min(cfg.validate_every, stage.epochs),
         logger=[logger(save_dir=str(folder)) for logger in instantiate(cfg.logger).values()],
-        callbacks=[*instantiate(cfg.callbacks).values(), best, last],
+        callbacks=[*instantiate(cfg.callbacks).values(), best, last, *watching],
     )
     if trainer.is_global_zero:  # what was trained on, whatever becomes of the data set
         folder.mkdir(parents=True, exist_ok=True)
@@ -212,7 +229,8 @@ def _steps_of_finished(folder: Path, epochs: int) -> int:
     if not (folder / "last.ckpt").is_file():
         return 0
     checkpoint = load_checkpoint(folder / "last.ckpt")
-    return int(checkpoint["global_step"]) if checkpoint["epoch"] + 1 >= epochs else 0
+    epoch = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+    return int(checkpoint["global_step"]) if epoch["processed"] >= epochs else 0
 
 
 def test_untrained(cfg: DictConfig, data: ReIDDataModule) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from src.data.dataset import Item, ReIDDataset, train_labels
 from src.data.holdout import hold_out
 from src.data.layouts import LAYOUTS, HasCameraDistances, Layout, Pool
 from src.data.layouts.extra import add_extra
+from src.data.masks import find_masks, require_masks
 from src.data.protocols import AveragePrecision, Task, build_tasks
 from src.data.samplers import BatchSampler
 from src.data.table import DataError, fingerprint, known
@@ -44,6 +45,7 @@ class ReIDDataModule(LightningDataModule):
         extra: Side data, see `src.data.layouts.extra`.
         holdout: Share of the training identities that take the place of the test set; 0 for the test set itself.
         target: Column whose values are the classes.
+        mined: Parser of more training images, which never make a test set.
 
     Attributes:
         name: Name of the data set.
@@ -86,6 +88,7 @@ class ReIDDataModule(LightningDataModule):
         extra: Path | str | None = None,
         holdout: float = 0,
         target: str = "vehicle_id",
+        mined: Layout | None = None,
     ) -> None:
         super().__init__()
         self.layout = layout
@@ -103,11 +106,17 @@ class ReIDDataModule(LightningDataModule):
         self._extra = extra
         self.holdout = holdout
         self._target = target
+        self._mined = mined
 
     @property
     def num_classes(self) -> int:
         """Number of identities in the training images."""
         return len(self.labels)
+
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """Attribute → the names of its values in the training images: what methods that learn attributes learn."""
+        return {"colour": self.colours, "type": self.types}
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -135,6 +144,8 @@ class ReIDDataModule(LightningDataModule):
             table = add_extra(table, self._extra, self.name)
         if self.holdout:
             table = hold_out(table, self.holdout)
+        if self._mined is not None:  # last, so that all other rows keep their numbers
+            table = pd.concat([table, self._mined.read()], ignore_index=True)
         train = table[table["split"] == "train"]
         self._check_needs(train)
         self.labels = train_labels(table, self._target)
@@ -175,7 +186,8 @@ class ReIDDataModule(LightningDataModule):
         """Batches as the sampler draws them.
 
         Raises:
-            DataError: If there is no sampler, nothing to train on, or too little to fill a batch.
+            DataError: If there is no sampler, nothing to train on, too little to fill a batch, or no mask where the
+                transforms need some.
         """
         train = self.table[self.table["split"] == "train"]
         if self._make_sampler is None or train.empty:
@@ -183,11 +195,21 @@ class ReIDDataModule(LightningDataModule):
             raise DataError(
                 f"There is nothing to train on: {lacking}; choose data with a training split, and a sampler."
             )
+        table = self._with_masks(self.transforms.mask or self.transforms.background > 0)
+        if self.transforms.background:
+            require_masks(table, self.transforms.mask_files, self.name)
         rank, world_size = self._processes()
         sampler = self._make_sampler(table=train, seed=self.seed, rank=rank, world_size=world_size)
         sampler.repeat = self._repeat_batches
+        if self.trainer is not None:
+            # Loader processes draw batches before Lightning says which epoch it is.
+            loop = self.trainer.fit_loop
+            progress: Any = loop.epoch_progress.current
+            sampler.set_epoch(progress.processed)
+            if loop.restarting:
+                sampler.trained = (sampler.epoch, loop.epoch_loop.batch_progress.current.ready)
         dataset = ReIDDataset(
-            self.table,
+            table,
             self.transforms.training(),
             self.labels,
             self.colours,
@@ -209,8 +231,17 @@ class ReIDDataModule(LightningDataModule):
     def eval_dataset(self) -> ReIDDataset:
         """Every record of the table, as validation and test see it."""
         return ReIDDataset(
-            self.table, self.transforms.evaluation(), self.labels, self.colours, self.types, mask=self.transforms.mask
+            self._with_masks(self.transforms.mask),
+            self.transforms.evaluation(),
+            self.labels,
+            self.colours,
+            self.types,
+            mask=self.transforms.mask,
         )
+
+    def _with_masks(self, wanted: bool) -> pd.DataFrame:
+        """The table, with the masks beside the images if they are wanted: what the table is stays what it was."""
+        return find_masks(self.table, self.transforms.mask_files) if wanted else self.table
 
     def _eval_loader(self, rows: NDArray[np.int64]) -> DataLoader[Item]:
         rank, world_size = self._processes()
@@ -230,4 +261,8 @@ class ReIDDataModule(LightningDataModule):
         return min(8, cores // (1 if self.trainer is None else self.trainer.num_devices))
 
     def _loading(self) -> dict[str, Any]:
-        return {"num_workers": self._num_workers, "pin_memory": torch.cuda.is_available()}
+        return {
+            "num_workers": self._num_workers,
+            "pin_memory": torch.cuda.is_available(),
+            "generator": torch.Generator(),  # else a loader draws from the one that dropout draws from
+        }

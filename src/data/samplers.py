@@ -47,6 +47,7 @@ class BatchSampler(Sampler[list[Draw]], ABC):
 
     Attributes:
         repeat: Draw the batches of the first epoch in every epoch, to see whether a model can learn them by heart.
+        trained: An epoch, and how many of its batches to leave out because a stopped training has had them.
 
     Raises:
         DataError: If there is not one batch for each process.
@@ -59,6 +60,7 @@ class BatchSampler(Sampler[list[Draw]], ABC):
         self.world_size = world_size
         self.epoch = 0
         self.repeat = False
+        self.trained = (0, 0)
         self._n_batches = n_batches
         if n_batches < world_size:
             raise DataError(
@@ -84,9 +86,11 @@ class BatchSampler(Sampler[list[Draw]], ABC):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch = 0 if self.repeat else self.epoch
-        stop = len(self) * self.world_size
+        # A loader may ask twice for the same epoch, so nothing is forgotten here.
+        skipped = self.trained[1] if self.epoch == self.trained[0] else 0
+        start, stop = skipped * self.world_size, len(self) * self.world_size
         for number, rows in enumerate(self._batches(np.random.default_rng((self.seed, epoch)))):
-            if number < stop and number % self.world_size == self.rank:
+            if start <= number < stop and number % self.world_size == self.rank:
                 first = number * self.batch_size
                 yield [Draw(row, epoch, first + place) for place, row in enumerate(rows.tolist())]
 

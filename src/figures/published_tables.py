@@ -137,5 +137,5 @@ def tables_of_sweep(ours: Sequence[Mapping[str, Any]], varying: Collection[str])
 
 
 def is_of(row: PublishedRow, settings: Mapping[str, Any]) -> bool:
-    """Whether a run with these settings is of the kind of a published row."""
-    return bool(row.when) and all(key in settings and settings[key] == value for key, value in row.when.items())
+    """Whether a run is of the kind of a published row; null in the row also means that the run has no such setting."""
+    return bool(row.when) and all(settings.get(key) == value for key, value in row.when.items())

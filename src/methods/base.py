@@ -13,6 +13,7 @@ from src.methods.optim import Optim
 from src.methods.retrieval_metric import RetrievalMetric
 from src.methods.views import Batch, Views
 from src.networks import Backbone
+from src.random_states import random_states, set_random_state
 
 
 class ReIDMethod(LightningModule):
@@ -23,6 +24,7 @@ class ReIDMethod(LightningModule):
 
     Attributes:
         needs: Columns of the record table without which the method cannot train (`"domain"`, `"colour"`, …).
+        needs_option: Name of an option that names such columns too: one, or a list.
         target: Column of the record table whose values are the classes.
         optim: The optimiser of the current stage; set by the loop over the stages before `fit`.
         provenance: Stored in the checkpoint under `reid`: configuration, class list, data fingerprint. Plain values
@@ -34,6 +36,7 @@ class ReIDMethod(LightningModule):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    needs_option: ClassVar[str] = ""
     target: ClassVar[str] = "vehicle_id"
     retrieval: RetrievalMetric
 
@@ -44,6 +47,13 @@ class ReIDMethod(LightningModule):
         self.provenance: dict[str, Any] = {}
         self.views = Views()
         self.top_k = 0
+        self._random_states: list[dict[str, Tensor]] = []
+
+    @classmethod
+    def needed(cls, options: Mapping[str, Any]) -> frozenset[str]:
+        """The columns without which the method cannot train with these options, its node of a configuration."""
+        named = options.get(cls.needs_option, ())
+        return cls.needs | frozenset([named] if isinstance(named, str) else named)
 
     def embed(self, batch: Batch) -> Tensor:
         """Embeddings `(B, D)` of a batch, not yet normalised."""
@@ -57,6 +67,17 @@ class ReIDMethod(LightningModule):
     def head(self) -> Sequence[nn.Module]:
         """The parts that learn at `optim.head_factor` times the rate: classifier and neck."""
         return ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What of a batch `embed` looks at, in the order in which an exported network takes it."""
+        return ("image",)
+
+    def drop_classifier(self) -> None:
+        """Forgets the classes, which take memory and play no part in embedding; the method cannot train any more."""
+        for module in self.modules():
+            if isinstance(getattr(module, "classifier", None), nn.Linear):
+                module.classifier = nn.Identity()
 
     @property
     def feature_maps(self) -> dict[str, nn.Module]:
@@ -123,8 +144,8 @@ class ReIDMethod(LightningModule):
             )
         self.load_state_dict(kept, strict=False)
 
-    def freeze_parts(self, names: Sequence[str]) -> None:
-        """Keeps modules as they are, the statistics of their normalisations too.
+    def check_parts(self, names: Sequence[str]) -> None:
+        """Refuses names that are no modules of this method.
 
         Args:
             names: Names of modules, `"backbone.stages.0"`.
@@ -138,7 +159,12 @@ class ReIDMethod(LightningModule):
                 near = difflib.get_close_matches(name, modules, n=3)
                 hint = ", ".join(near or (child for child, _ in self.named_children()))
                 raise ValueError(f"The stage freezes {name!r}, which {type(self).__name__} does not have; {hint}?")
-            modules[name].requires_grad_(False).eval()
+
+    def freeze_parts(self, names: Sequence[str]) -> None:
+        """Keeps modules as they are, the statistics of their normalisations too; `names` as for `check_parts`."""
+        self.check_parts(names)
+        for name in names:
+            self.get_submodule(name).requires_grad_(False).eval()
         self.frozen = tuple(names)
 
     def train(self, mode: bool = True) -> Self:
@@ -186,5 +212,14 @@ class ReIDMethod(LightningModule):
         self._log_retrieval("test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what a stranger needs to use the weights."""
+        """Adds what a stranger needs to use the weights, and what a resumed training needs to end as it would have."""
         checkpoint["reid"] = self.provenance
+        checkpoint["random_states"] = random_states()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the random states until training goes on, for what comes before it draws numbers too."""
+        self._random_states = checkpoint.get("random_states", [])
+
+    def on_train_start(self) -> None:
+        """Goes on with the random numbers of a stopped training."""
+        set_random_state(self._random_states)

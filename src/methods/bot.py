@@ -21,7 +21,9 @@ class BoT(ReIDMethod):
         pooling: Global average (the paper) or generalised mean.
         smoothing: Label smoothing ε of the cross-entropy.
         smoothing_kind: `"uniform"` spreads ε over all classes (BoT), `"others"` over the wrong ones.
-        margin: Triplet margin; None for the soft margin.
+        margin: Triplet margin; None for the plain soft margin.
+        squared: Triplet loss on squared distances.
+        soft: Softened hinge of the triplet loss, margin included.
         embedding: Test on the feature after or before the neck.
     """
 
@@ -33,6 +35,8 @@ class BoT(ReIDMethod):
         smoothing: float = 0.1,
         smoothing_kind: Literal["uniform", "others"] = "uniform",
         margin: float | None = 0.3,
+        squared: bool = False,
+        soft: bool = False,
         embedding: Literal["after_neck", "before_neck"] = "after_neck",
     ) -> None:
         super().__init__()
@@ -42,6 +46,8 @@ class BoT(ReIDMethod):
         self.smoothing = smoothing
         self.smoothing_kind = smoothing_kind
         self.margin = margin
+        self.squared = squared
+        self.soft = soft
         self.embedding = embedding
 
     @property
@@ -60,5 +66,5 @@ class BoT(ReIDMethod):
         _, logits = self.neck(pooled)
         return {
             "cross_entropy": cross_entropy(logits, batch["label"], self.smoothing, self.smoothing_kind),
-            "triplet": batch_hard_triplet(pooled, batch["label"], self.margin),
+            "triplet": batch_hard_triplet(pooled, batch["label"], self.margin, self.squared, self.soft),
         }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.data import Task, Trial, known
+from src.data import Task, Trial, known, training_records
 from src.retrieval import (
     Context,
     Distance,
@@ -168,11 +168,9 @@ def post_processed(
 
 def _context_of(model: Embeddings) -> Context:
     """What post-processing may know beside the images of a trial."""
-    table = model.table
-    train = table[(table["split"] == "train").to_numpy() & known(table, "vehicle_id")]
     trips, data = model.meta.get("trips"), model.meta.get("data", {})
     fitted = None if trips is None else TripModel.from_dict(trips)
-    return Context(train, model.camera_distances, fitted, data.get("fingerprint", ""))
+    return Context(training_records(model.table), model.camera_distances, fitted, data.get("fingerprint", ""))
 
 
 def trial_relevance(task: Task, trial: Trial, model: Embeddings, tracks: np.ndarray | None = None) -> Relevance:

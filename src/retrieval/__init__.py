@@ -5,6 +5,7 @@ from src.retrieval.embeddings import Embeddings, read_embeddings, same_images, w
 from src.retrieval.evaluation import evaluate, evaluate_distance, rank_lists
 from src.retrieval.expansion import alpha_query_expansion, dbscan_query_expansion, group_queries
 from src.retrieval.index import Index, IndexKind, recall
+from src.retrieval.mining import Mined, Mining, kmeans_labels, mine_identities, purity
 from src.retrieval.relevance import DISTRACTOR, Relevance
 from src.retrieval.reorder import ExpandedTracks, GroupReranking
 from src.retrieval.rerank import KReciprocalDistance, k_reciprocal
@@ -35,6 +36,8 @@ __all__ = [
     "KReciprocalDistance",
     "LogNormal",
     "Metric",
+    "Mined",
+    "Mining",
     "Mismatch",
     "PairDistance",
     "Relevance",
@@ -59,8 +62,11 @@ __all__ = [
     "evaluate_distance",
     "group_queries",
     "k_reciprocal",
+    "kmeans_labels",
     "label_of_track",
     "make_steps",
+    "mine_identities",
+    "purity",
     "rank_lists",
     "read_embeddings",
     "recall",

@@ -80,7 +80,7 @@ class ExpandedTracks(_Places):
 class GroupReranking(_Places):
     """Inserts the rest of a track behind its first image, if that is nearer to the query than θ.
 
-    The second half of the attribute-guided network's group re-ranking (Section 3.4); the first is `group_queries`.
+    The second half of the attribute-guided network's group re-ranking (Section 3.3); the first is `group_queries`.
 
     Args:
         images: Distance from queries to gallery images.

@@ -55,6 +55,7 @@ class KReciprocalDistance:
         k1: Size of the neighbourhoods.
         k2: How many neighbours' encodings are averaged; 1 leaves them as they are.
         lambda_value: Weight λ of the original distance.
+        queries_in_gallery: Measure from the queries to all N instead of to the gallery alone.
         block_mb: Memory for one block of distances, in MiB.
         max_memory_gb: What the neighbourhoods may take, estimated before the work starts.
 
@@ -71,6 +72,7 @@ class KReciprocalDistance:
         k1: int = 20,
         k2: int = 6,
         lambda_value: float = 0.3,
+        queries_in_gallery: bool = False,
         block_mb: float = 128,
         max_memory_gb: float = 8,
     ) -> None:
@@ -91,18 +93,19 @@ class KReciprocalDistance:
             )
         self._everything = everything
         self._n_queries = n_queries
+        self._first_entry = 0 if queries_in_gallery else n_queries
         self._lambda = lambda_value
         lists, distances, self._farthest = _neighbours(everything, min(k1 + 1, count), block_mb)
         encoding = _encode(everything, lists, distances, self._farthest, int(np.around(k1 / 2)) + 1)
         if k2 > 1:
             encoding = _average(encoding, lists[:, :k2])
         self._encoding = encoding
-        self._gallery = encoding.rows_from(n_queries).transposed(count)
+        self._gallery = encoding.rows_from(self._first_entry).transposed(count)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Number of queries, number of gallery entries."""
-        return self._n_queries, self._everything.shape[0] - self._n_queries
+        return self._n_queries, self._everything.shape[0] - self._first_entry
 
     @property
     def device(self) -> torch.device:
@@ -111,7 +114,7 @@ class KReciprocalDistance:
 
     def block(self, queries: Rows, gallery: Rows) -> Tensor:
         """Re-ranked distances of some queries to some gallery entries, float32 `(q, g)`."""
-        block = self._everything.block(queries, shifted(gallery, self._n_queries)).cpu()
+        block = self._everything.block(queries, shifted(gallery, self._first_entry)).cpu()
         rows, values = np.arange(self._n_queries)[_numpy_index(queries)], block.numpy()
         columns = _numpy_index(gallery)
 

@@ -74,6 +74,16 @@ def test_training_batches_follow_the_sampler(layout):
         assert sorted(batch["colour"].tolist()) == [0, 0, 1, 1]
 
 
+def process(rank, world_size, epoch=0, trained=None):
+    """As much of a trainer as the data module looks at; `trained` batches of the epoch are done."""
+    loop = SimpleNamespace(
+        restarting=trained is not None,
+        epoch_progress=SimpleNamespace(current=SimpleNamespace(processed=epoch)),
+        epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(ready=trained))),
+    )
+    return SimpleNamespace(global_rank=rank, world_size=world_size, num_devices=world_size, fit_loop=loop)
+
+
 @pytest.mark.parametrize("world_size", [1, 3])
 def test_evaluation_sees_every_row_once_over_all_processes(layout, world_size):
     data = build(layout, tasks=["image_to_image"])
@@ -81,7 +91,7 @@ def test_evaluation_sees_every_row_once_over_all_processes(layout, world_size):
     assert data.eval_rows.tolist() == [8, 9, 10, 11, 12]
     seen = []
     for rank in range(world_size):
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, num_devices=world_size)
+        data.trainer = process(rank, world_size)
         (val,), (test,) = data.val_dataloader(), data.test_dataloader()
         rows = torch.cat([batch["row"] for batch in val]).tolist()
         assert rows == torch.cat([batch["row"] for batch in test]).tolist()
@@ -94,10 +104,21 @@ def test_processes_train_on_different_batches(layout):
     data.setup()
     rows = []
     for rank in range(2):
-        data.trainer = SimpleNamespace(global_rank=rank, world_size=2, num_devices=2)
+        data.trainer = process(rank, 2)
         (batch,) = data.train_dataloader()
         rows += batch["row"].tolist()
     assert len(set(rows)) == 8
+
+
+def test_training_goes_on_where_it_was_stopped(layout):
+    data = build(layout)
+    data.setup()
+    data.trainer = process(0, 1, epoch=3, trained=1)
+    sampler = data.train_dataloader().batch_sampler
+    assert (sampler.epoch, sampler.trained) == (3, (3, 1))
+    data.trainer = process(0, 1, epoch=3)
+    sampler = data.train_dataloader().batch_sampler
+    assert (sampler.epoch, sampler.trained) == (3, (0, 0))
 
 
 def test_evaluation_alone_and_training_alone(layout):
@@ -188,7 +209,7 @@ def test_workers_default_to_the_cores_of_a_process(layout, monkeypatch):
     data = build(layout, workers=None)
     data.setup()
     assert data.train_dataloader().num_workers == 8
-    data.trainer = SimpleNamespace(global_rank=0, world_size=2, num_devices=2)
+    data.trainer = process(0, 2)
     assert data.train_dataloader().num_workers == 6
 
 

@@ -56,6 +56,19 @@ def test_processes_share_one_list_of_batches_evenly(day_night_table, name, world
         assert numbers == list(range(len(numbers)))
 
 
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_stopped_epoch_goes_on_behind_its_trained_batches(day_night_table, name):
+    table = day_night_table(UNEVEN)
+    for rank in range(2):
+        whole, resumed = (MAKERS[name](table, rank=rank, world_size=2) for _ in range(2))
+        resumed.trained = (1, 1)
+        for epoch, trained in ((1, 1), (2, 0)):
+            whole.set_epoch(epoch)
+            resumed.set_epoch(epoch)
+            assert list(resumed) == list(resumed) == list(whole)[trained:]  # a loader may ask twice
+            assert len(resumed) == len(whole)
+
+
 def test_more_processes_than_batches_is_an_error(day_night_table):
     with pytest.raises(DataError, match="fill 2 batches of 3, expected one for each of 4 processes"):
         PlainSampler(day_night_table({1: (4, 3)}), batch_size=3, world_size=4)

@@ -16,7 +16,7 @@ from src.data.table import DataError, known
 if TYPE_CHECKING:
     from src.data.layouts import Layout
 
-Role = Literal["real", "synthetic"]
+Role = Literal["real", "synthetic", "mined"]
 Use = Literal["train", "all"]
 #: Data sets that share images under other names, so that no comparison of files could tell.
 _SHARING = (("dn_wild", "veri_wild2", "DN-Wild's images come from VERI-Wild 2.0's test sets"),)
@@ -28,7 +28,8 @@ class Source:
 
     Attributes:
         layout: Its parser.
-        role: Whether its images are real; said with the counts.
+        role: Whether its images are real; said with the counts. `"mined"` are test images of the target with
+            pseudo-identities, see `src.mine`.
         first_ids: Train only on the vehicles with the lowest numbers, so many; None takes all.
         use: `"all"` trains on its test images too, where their vehicles are known. Never on the target's.
         extra: Side data, see `add_extra`.
@@ -46,7 +47,7 @@ class Pool:
     """Several data sets to train on, and the test split of one of them.
 
     Vehicles stay apart by (data set, vehicle id); column `dataset` is the source's name here. Colours and types get one
-    spelling. An image of the target's test split may come from no other source.
+    spelling. An image of the target's test split may come from no other source, unless it is mined.
 
     VehicleNet (Zheng et al., TMM 2021) and the first stage of multi-domain learning (He et al., CVPRW 2020) are pools.
 
@@ -133,7 +134,7 @@ class Pool:
         """The rows of a source that are trained on, and the target's test rows."""
         if name != self.target:
             if source.use == "all":
-                table = _once(table[known(table, "vehicle_id")]).assign(split="train")
+                table = once(table[known(table, "vehicle_id")]).assign(split="train")
             table = table[table["split"] == "train"]
             if table.empty:
                 raise DataError(
@@ -149,7 +150,9 @@ class Pool:
         tested = set(_files(pooled[of_target & (pooled["split"] != "train")]))
         if not tested:
             return
-        others = pooled[~of_target]
+        # A mined image has its identity from a model and not from the test labels.
+        mined = [name for name, source in self._sources().items() if source.role == "mined"]
+        others = pooled[~of_target & ~pooled["dataset"].isin(mined)]
         shared = others[[file in tested for file in _files(others)]]
         if not shared.empty:
             first = shared.iloc[0]
@@ -160,7 +163,7 @@ class Pool:
             )
 
 
-def _once(table: pd.DataFrame) -> pd.DataFrame:
+def once(table: pd.DataFrame) -> pd.DataFrame:
     """Each image (or box) once: VeRi-776 has its queries in the gallery's folder too, under the same name."""
     name = table["path"].str.rpartition("/")[2].where(table["timestamp"].notna(), table["path"])
     return table[~table.assign(name=name).duplicated(["name", "vehicle_id", "camera_id", "timestamp", "box"])]

@@ -96,7 +96,12 @@ class AttributeConstraint(Step):
 
     def _names(self, state: State) -> pd.DataFrame:
         """Colour and type of each record, NA where unknown."""
-        source = self.given("labels")
+        source = self.labels
+        if source is None:
+            raise self.refusal(
+                "needs retrieval.attribute_constraint.labels, a CSV file as src.label writes it, or 'table' for the "
+                "colours and types that the data set gives."
+            )
         if source == _TABLE:
             return state.records[["colour", "type"]].replace("", pd.NA)
         if not Path(source).is_file():
