@@ -1,6 +1,7 @@
 """Backbones and the blocks of the papers, as plain modules."""
 
 from src.networks.attention import AttentionNet
+from src.networks.attribute_guided import AttributeGuidedNetwork, AttributeGuidedOutput
 from src.networks.backbone import Backbone
 from src.networks.bnneck import BNNeck
 from src.networks.class_awareness import ClassAwareness, Exchange, partners
@@ -15,6 +16,8 @@ from src.networks.structure import StructureEnhancement
 __all__ = [
     "GAP",
     "AttentionNet",
+    "AttributeGuidedNetwork",
+    "AttributeGuidedOutput",
     "BNNeck",
     "Backbone",
     "Branch",

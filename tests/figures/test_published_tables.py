@@ -12,7 +12,12 @@ from src.runs import flatten
 #: Configurations that between them have every setting of a method's rows.
 CONFIGURATIONS = {
     None: [("method=bot",)],
-    "src.methods.bot.BoT": [("method=bot",)],
+    "src.methods.attribute_guided.AttributeGuided": [("method=attribute_guided",)],
+    "src.methods.bot.BoT": [
+        ("method=bot",),
+        ("method=bot_mdl", "data=cityflow_vehiclex", "stages=mdl_mined"),
+        ("method=bot_mdl", "stages=pretrain"),
+    ],
     "src.methods.dndm.DNDM": [("method=dndm",)],
     "src.methods.dfr_st.DFRST": [("method=dfr_st",)],
     "src.methods.vehiclenet.VehicleNet": [("method=vehiclenet",), ("method=vehiclenet", "stages=pool_then_target")],
@@ -112,10 +117,25 @@ def test_a_sweep_runs_the_values_of_its_table(sweep, table):
         ("vehiclenet_vehicleid_stage_1", "vehiclenet_table_iii", ["VehicleNet, Stage-I (ResNet-50)"]),
         ("vehiclenet_cityflow_compcars", "vehiclenet_table_vii", ["SE-ResNeXt101"]),
         ("dfr_st_veri776", "dfr_st_table_x", []),  # with the spatio-temporal term
+        ("bot_mdl_cityflow_holdout", "bot_mdl_table1", ["BoT-BS"]),
+        ("bot_mdl_cityflow_holdout retrieval=image_reranking", "bot_mdl_table1", ["BoT-BS + RR"]),
+        ("bot_mdl_cityflow_holdout retrieval=af_trr", "bot_mdl_table1", ["BoT-BS + AF-TRR"]),
+        ("bot_mdl_cityflow_holdout retrieval=wf_trr", "bot_mdl_table1", ["BoT-BS + WF-TRR"]),
+        ("bot_mdl_cityflow_holdout", "bot_mdl_table2", ["BoT-BS"]),
+        ("bot_mdl_cityflow_holdout_solution_1", "bot_mdl_table2", ["Solution-1"]),
+        ("bot_mdl_cityflow_holdout_solution_2", "bot_mdl_table2", ["Solution-2"]),
+        ("bot_mdl_cityflow_holdout_mdl", "bot_mdl_table2", ["BoT-BS + MDL (100 IDs)"]),
+        ("bot_mdl_cityflow_holdout_mined", "bot_mdl_table2", []),
+        ("bot_mdl_cityflow retrieval=wf_trr", "bot_mdl_table3", ["BoT-BS + WF-TRR"]),
+        ("bot_mdl_cityflow_mdl retrieval=wf_trr", "bot_mdl_table3", ["BoT-BS + WF-TRR + MDL"]),
+        ("bot_mdl_cityflow_mdl retrieval=wf_trr", "bot_mdl_table4", ["BoT-BS + MDL"]),
+        ("bot_mdl_cityflow_mined retrieval=wf_trr", "bot_mdl_table4", ["BoT-BS + MDL + IM"]),
+        ("bot_mdl_cityflow retrieval=wf_trr", "bot_mdl_table5", ["WF-TRR"]),
+        ("bot_mdl_cityflow_mined retrieval=wf_trr", "bot_mdl_table5", ["WF-TRR + MDL + IM"]),
     ],
 )
 def test_an_experiment_is_of_its_row(composed, experiment, table, expected):
-    settings = flatten(OmegaConf.to_container(composed(f"experiment={experiment}"), resolve=True))
+    settings = flatten(OmegaConf.to_container(composed(*f"experiment={experiment}".split()), resolve=True))
     assert [row.name for row in read_table(table).rows if is_of(row, settings)] == expected
 
 

@@ -1,0 +1,113 @@
+"""Attributes of vehicles, colour and type: what learning them has in common, and a classifier of one of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, Protocol, cast, runtime_checkable
+
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+
+from src.losses import cross_entropy
+from src.methods.base import Batch
+from src.methods.vehiclenet import VehicleNet
+from src.networks import Backbone
+
+#: Name of an attribute (a column of the record table) → the names that its values have in the training images, sorted.
+Names = Mapping[str, Sequence[str]]
+
+
+@runtime_checkable
+class NamesAttributes(Protocol):
+    """What a method offers that can label images.
+
+    Attributes:
+        names: Of the attributes that it was built with.
+    """
+
+    names: Names
+
+    def attribute_logits(self, batch: Batch) -> dict[str, Tensor]:
+        """Attribute → logits of its names, `(B, K)`."""
+        ...
+
+
+class Accuracy(nn.Module):
+    """The share of images whose attribute is named right, among those for which it is known.
+
+    Args:
+        attributes: Names of the attributes.
+    """
+
+    def __init__(self, attributes: Sequence[str]) -> None:
+        super().__init__()
+        keys = [f"{stage}_{name}" for stage in ("train", "val") for name in attributes]
+        self.shares = nn.ModuleDict({key: MeanMetric() for key in keys})
+
+    def log(self, method: LightningModule, stage: str, logits: Mapping[str, Tensor], batch: Batch) -> None:
+        """Counts a batch; the epoch's share is logged as `<stage>/<attribute>_accuracy`.
+
+        Args:
+            method: The module that logs.
+            stage: `"train"` or `"val"`.
+            logits: Attribute → logits of its names.
+            batch: The batch, with the places of the right names.
+        """
+        for name, scores in logits.items():
+            known = batch[name] >= 0
+            share = cast(MeanMetric, self.shares[f"{stage}_{name}"])
+            share.update((scores.argmax(dim=1) == batch[name])[known].float())
+            method.log(f"{stage}/{name}_accuracy", share, on_step=False, on_epoch=True)
+
+
+class AttributeClassifier(VehicleNet):
+    """VehicleNet's network, told to name the colour or the type instead of the vehicle.
+
+    The paper trains one of each to label the gallery for its attribute constraint (Section 3.3), and does not say how.
+
+    Args:
+        backbone: Any.
+        num_classes: Not used: classes are the attribute's names.
+        names: Names of the attributes.
+        attribute: `"colour"` or `"type"`.
+        dimension: Length of the embedding.
+    """
+
+    _logits: dict[str, Tensor]  # of the batch at hand
+    needs_option: ClassVar[str] = "attribute"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        names: Names,
+        attribute: Literal["colour", "type"] = "colour",
+        dimension: int = 512,
+    ) -> None:
+        if attribute not in ("colour", "type"):
+            raise ValueError(f"method.attribute is {attribute!r}, expected colour or type.")
+        super().__init__(backbone, len(names[attribute]), dimension)
+        self.attribute = attribute
+        self._accuracy = Accuracy([attribute])
+        self.names: Names = {attribute: tuple(names[attribute])}
+
+    def attribute_logits(self, batch: Batch) -> dict[str, Tensor]:
+        """See `NamesAttributes`."""
+        return {self.attribute: self.classifier(self.embed(batch))}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy over the images whose attribute is known."""
+        self._logits = self.attribute_logits(batch)
+        return {"cross_entropy": cross_entropy(self._logits[self.attribute], batch[self.attribute])}
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Sums the loss terms and logs each; logs the share of images that are named right."""
+        total = super().training_step(batch)
+        self._accuracy.log(self, "train", self._logits, batch)
+        return total
+
+    def validation_step(self, batch: Batch) -> None:
+        """Embeds a batch, and names the attribute."""
+        feature = self.embed(batch)
+        self.retrieval.update(F.normalize(feature.float()), batch["row"])
+        self._accuracy.log(self, "val", {self.attribute: self.classifier(feature)}, batch)
