@@ -7,8 +7,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from src.checkpoint import build_method
 from src.config import CONF_DIR
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,3 +55,23 @@ def composed(tmp_path: Path) -> Iterator[Compose]:
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         yield make
     GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def untrained(composed: Compose, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a checkpoint as a run leaves it, but with no training behind it: `untrained("method=bot")`."""
+
+    def make(*overrides: str) -> Path:
+        cfg = composed("backbone=efficientnet_lite0", "transforms.size=64", *overrides)
+        names = {"colour": ["red", "white"], "type": ["sedan", "truck"]}
+        method = build_method(cfg, 5, names)
+        config = OmegaConf.to_container(cfg, resolve=True)
+        labels = [["cars", number] for number in range(5)]
+        data = {"name": "cars", "fingerprint": "f"}
+        reid = {"config": config, "stage": "main", "labels": labels, "names": names, "data": data}
+        path = tmp_path / "untrained" / "last.ckpt"
+        path.parent.mkdir(exist_ok=True)
+        torch.save({"state_dict": method.state_dict(), "reid": reid}, path)
+        return path
+
+    return make

@@ -43,20 +43,22 @@ def draw_rank_lists(
     columns = 1 + max(len(entry.found) for entry in lists)
     figure, axes = plt.subplots(len(lists), columns, figsize=(1.25 * columns, 1.65 * len(lists)), squeeze=False)
     for line, entry in zip(axes, lists, strict=True):
-        _tile(line[0], read(entry.query), GREY, f"query, AP {entry.average_precision:.2f}", caption(entry.query))
+        draw_tile(line[0], read(entry.query), GREY, f"query, AP {entry.average_precision:.2f}", caption(entry.query))
         for place, tile in enumerate(line[1:]):
             if place >= len(entry.found):
                 tile.axis("off")
                 continue
             colour, mark = (GREEN, "✓") if entry.right[place] else (VERMILION, "✗")
             row = int(entry.found[place])
-            _tile(tile, read(row), colour, f"{place + 1} {mark} {entry.distances[place]:.2f}", caption(row))
+            draw_tile(tile, read(row), colour, f"{place + 1} {mark} {entry.distances[place]:.2f}", caption(row))
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     figure.savefig(out)
     plt.close(figure)
 
 
-def _tile(axes: plt.Axes, image: np.ndarray, colour: str, above: str, below: str) -> None:
+def draw_tile(axes: plt.Axes, image: np.ndarray, colour: str, above: str, below: str) -> None:
+    """A picture in a coloured frame, with a line above and lines below it."""
+    axes.axis("on")
     axes.imshow(_square(image))
     axes.set(xticks=[], yticks=[])
     axes.set_title(above, fontsize=8, color=colour, loc="center", pad=3)

@@ -63,9 +63,14 @@ class DNDM(ReIDMethod):
         """The classifier."""
         return [self.network.classifier] if self.network.classifier is not None else []
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The image; glare suppression also wants to know whether it is of the night, and where it glares."""
+        return ("image",) if self.network.glare is None else ("image", "domain", "glare")
+
     def embed(self, batch: Batch) -> Tensor:
         """The pooled feature."""
-        return self.network(batch["image"], batch["domain"], glare=batch["glare"]).pooled
+        return self.network(batch["image"], batch["domain"], glare=batch.get("glare")).pooled
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and cross-domain triplet."""
@@ -107,6 +112,14 @@ class DNDMReleased(ReIDMethod):
     def head(self) -> Sequence[nn.Module]:
         """The neck with its classifier."""
         return [self.network.neck]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The image, whether it is of the night, and where it glares."""
+        return ("image", "domain", "glare")
+
+    def drop_classifier(self) -> None:
+        """Keeps it: the class maps, at test too, are those of the class that scores highest."""
 
     def embed(self, batch: Batch) -> Tensor:
         """The pooled feature, or the one after the neck."""

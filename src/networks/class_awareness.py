@@ -88,6 +88,8 @@ class ClassAwareness(nn.Module):
             return self.form == "folded"
         wide, narrow = self.project.out_channels, self.project.in_channels
         positions = x.numel() // narrow
+        if isinstance(positions, torch.SymInt):  # exported for any batch: what is best for a single image
+            positions = x.shape[2] * x.shape[3]
         products = 2 if self.project_norm.training else 1  # in training the covariance comes on top
         return products * narrow**2 * (positions + wide) < 2 * positions * narrow * wide
 

@@ -89,7 +89,9 @@ class ReleasedDNDM(nn.Module):
         """
         if self.training and label is None:
             raise ValueError("The released DNDM exchanges class maps in training and needs labels; got none.")
-        night = (domain == NIGHT) ^ (self.swap_stems and not self.training)
+        night = domain == NIGHT
+        if self.swap_stems and not self.training:
+            night = ~night
         if glare is None and bool(night.any()):
             raise ValueError("The night stem needs the mask `glare`; let the transforms compute it.")
         x = self._stems(self.backbone.normalise(images), night)
@@ -98,7 +100,8 @@ class ReleasedDNDM(nn.Module):
         exchange = partners(label, domain) if self.training and label is not None else None
         for stage, projection in zip(self.backbone.stages, self.projections, strict=True):
             x = self._aware(_enhance(stage(x)), projection, exchange)
-        pooled = x.to(torch.promote_types(x.dtype, torch.float32)).pow(3).mean(dim=(2, 3)).add(1e-12).pow(1 / 3)
+        mean = x.to(torch.promote_types(x.dtype, torch.float32)).pow(3).mean(dim=(2, 3))
+        pooled = 1e-4 * (1e12 * mean + 1).pow(1 / 3)  # (mean + 1e-12)^(1/3); ONNX exporters drop so small a summand
         embedded, logits = self.neck(pooled)
         return ReleasedOutput(pooled, embedded, logits, gate)
 
@@ -131,6 +134,8 @@ class ReleasedDNDM(nn.Module):
         self.load_state_dict(state)
 
     def _stems(self, x: Tensor, night: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # an exported graph cannot depend on how many images are of the night
+            return torch.where(night.view(-1, 1, 1, 1), self.night_stem(x), self.backbone.stem(x))
         routes = [(self.backbone.stem, (~night).nonzero()[:, 0]), (self.night_stem, night.nonzero()[:, 0])]
         routes = [(stem, index) for stem, index in routes if len(index)]
         features = torch.cat([stem(x[index]) for stem, index in routes])
@@ -154,5 +159,5 @@ class ReleasedDNDM(nn.Module):
 
 
 def _enhance(x: Tensor) -> Tensor:
-    neighbours = F.avg_pool2d(x, kernel_size=5, stride=1, padding=2, divisor_override=1) - x
+    neighbours = 25 * F.avg_pool2d(x, kernel_size=5, stride=1, padding=2) - x  # a sum; ONNX knows no other divisor
     return 0.9 * x + 0.25 * F.relu(neighbours - 24 * x) / 24

@@ -1,0 +1,61 @@
+"""Where cameras stand: for the map on the page."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from src.config import ConfigError
+
+_COLUMNS = {"camera_id": "int64", "name": "str", "x": "float64", "y": "float64"}
+
+
+def read_cameras(path: Path) -> dict[str, dict[str, Any]]:
+    """Reads names and places of cameras.
+
+    Args:
+        path: A CSV file with the columns camera_id, name, x and y; x to the east and y to the north, in any unit.
+
+    Returns:
+        By the camera's number, as JSON wants its keys: name, x, y.
+
+    Raises:
+        ConfigError: If the file is missing, has other columns, or values that are no numbers.
+    """
+    try:
+        table = pd.read_csv(path, dtype=dict(_COLUMNS), encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cameras={path} cannot be read as a CSV file of {', '.join(_COLUMNS)} ({error}).") from error
+    if sorted(table.columns) != sorted(_COLUMNS) or table.isna().any(axis=None):
+        raise ConfigError(
+            f"cameras={path} has the columns {', '.join(table.columns)}, expected {', '.join(_COLUMNS)}, all filled in."
+        )
+    return {
+        str(camera): {"name": name, "x": x, "y": y}
+        for camera, name, x, y in zip(*(table[column].tolist() for column in _COLUMNS), strict=True)
+    }
+
+
+def places_from_distances(distances: pd.DataFrame) -> dict[int, tuple[float, float]]:
+    """Places on a plane whose distances come close to those along the roads; which way is north stays open.
+
+    Classical multidimensional scaling: Torgerson, "Multidimensional scaling: I. Theory and method", Psychometrika 1952.
+
+    Args:
+        distances: Symmetric, index and columns the cameras' numbers.
+    """
+    squares = distances.to_numpy(dtype=np.float64) ** 2
+    centred = squares - squares.mean(axis=0) - squares.mean(axis=1)[:, None] + squares.mean()
+    values, vectors = np.linalg.eigh(-centred / 2)
+    plane: NDArray[np.float64] = vectors[:, -2:] * np.sqrt(values[-2:].clip(min=0))
+    return {int(camera): (float(x), float(y)) for camera, (y, x) in zip(distances.index, plane, strict=True)}
+
+
+def places(cameras: Mapping[str, Any], distances: pd.DataFrame | None) -> dict[int, tuple[float, float]]:
+    """Where cameras stand: as their file says, else as far as road distances tell; empty if nothing does."""
+    if cameras:
+        return {int(number): (camera["x"], camera["y"]) for number, camera in cameras.items()}
+    return {} if distances is None else places_from_distances(distances)

@@ -1,0 +1,242 @@
+"""A checkpoint as a function from images to embeddings."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from PIL import Image as PILImage
+from PIL import ImageOps
+
+from src.checkpoint import restore_method
+from src.config import check_target
+from src.data import Transforms, read_image
+from src.data.table import DOMAINS
+from src.methods.views import Batch, Views
+
+Image = str | Path | PILImage.Image | NDArray[np.uint8]
+Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
+
+#: Endings of what counts as an image in a folder, in lower case.
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+_AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
+
+class Embedder:
+    """Embeds images as the checkpoint's own test does: its transforms, its normalisation, its views.
+
+    Three lines are enough::
+
+        from src.embed import Embedder
+
+        embed = Embedder("outputs/bot_veri776/2026-11-21_10-00-00/stages/main/last.ckpt")
+        similarity = embed("query.jpg") @ embed("gallery/").T  # cosine, as embeddings have length 1
+
+    The classifier is dropped, so the number of training identities does not matter.
+
+    Args:
+        checkpoint: A file of `src.train`.
+        device: `"auto"` (a GPU if torch sees one), `"cpu"`, `"cuda"`, `"cuda:1"`, …
+        precision: `"32-true"`, `"16-mixed"` or `"bf16-mixed"`, as the trainer has it.
+        batch_size: Images that go through the network together.
+        workers: Threads that read and resize images; None takes one a core, at most eight.
+
+    Attributes:
+        checkpoint: The file.
+        method: The method, ready to embed.
+        transforms: How images are transformed.
+        device: Where the network is.
+        precision: What it computes in.
+
+    Raises:
+        ConfigError: If the file is missing or no checkpoint of this project.
+        ValueError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        precision: Precision = "32-true",
+        batch_size: int = 64,
+        workers: int | None = None,
+    ) -> None:
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision is {precision!r}, expected one of {', '.join(get_args(Precision))}.")
+        workers = min(8, os.cpu_count() or 1) if workers is None else workers
+        for name, value in (("batch_size", batch_size), ("workers", workers)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}, expected at least 1.")
+        self.checkpoint = Path(checkpoint)
+        self.device = _device(device)
+        self.precision = precision
+        self.method = restore_method(self.checkpoint)
+        self.method.drop_classifier()
+        self.method.eval().requires_grad_(False).to(self.device)
+        config = self.method.provenance["config"]
+        looks = {name: config.get("retrieval", {}).get(name) for name in ("flip", "scales")}
+        self.method.views = Views(**{name: value for name, value in looks.items() if value is not None})
+        transforms = OmegaConf.create(config["stages"][self.method.provenance["stage"]]["transforms"])
+        check_target("transforms", transforms)  # a checkpoint may come from a stranger
+        self.transforms: Transforms = instantiate(transforms, _convert_="all")
+        self._pipeline = self.transforms.evaluation()
+        self._batch_size = batch_size
+        self._workers = workers
+
+    @property
+    def needs_domain(self) -> bool:
+        """Whether the method must know which images are of the night."""
+        return "domain" in self.method.inputs
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that images are resized to."""
+        size = self.transforms.size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    def __call__(
+        self,
+        images: Image | Sequence[Image],
+        domain: str | Sequence[str] | None = None,
+        boxes: Sequence[str] | None = None,
+    ) -> NDArray[np.float32]:
+        """Embeds images.
+
+        Args:
+            images: One or several: paths, PIL images, or arrays `(H, W, 3)` uint8 RGB. A folder stands for all images
+                in and below it, in the order of `image_files`.
+            domain: `"day"` or `"night"`, for all images or for each; some methods cannot do without.
+            boxes: Part of each image to look at, `"x1 y1 x2 y2"` in 0-based pixels, right and bottom exclusive, or ""
+                for all of it; only of paths.
+
+        Returns:
+            L2-normalised embeddings `(N, D)`, float32.
+
+        Raises:
+            DataError: If a file is missing, damaged or cut off; names its path.
+            ValueError: If there is no image, an array has another shape or type, the domain is missing where the method
+                needs it, or there are not as many domains or boxes as images.
+        """
+        return np.concatenate([*self.batches(images, domain, boxes)])
+
+    def batches(
+        self,
+        images: Image | Sequence[Image],
+        domain: str | Sequence[str] | None = None,
+        boxes: Sequence[str] | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """The same in batches, for more images than fit in one array or to show progress.
+
+        Args:
+            images: See `__call__`.
+            domain: See `__call__`.
+            boxes: See `__call__`.
+
+        Yields:
+            Embeddings `(B, D)` of `batch_size` images, fewer at the end.
+
+        Raises:
+            DataError: See `__call__`.
+            ValueError: See `__call__`.
+        """
+        listed = _listed(images)
+        domains = [domain or ""] * len(listed) if domain is None or isinstance(domain, str) else list(domain)
+        cuts = [""] * len(listed) if boxes is None else list(boxes)
+        if not len(listed) == len(domains) == len(cuts):
+            raise ValueError(
+                f"There are {len(listed)} images, {len(domains)} domains and {len(cuts)} boxes, expected as many each."
+            )
+        if unknown := sorted(set(domains) - {"", *DOMAINS}):
+            raise ValueError(f"domain is {unknown[0]!r}, expected {' or '.join(DOMAINS)}.")
+        if self.needs_domain and "" in domains:
+            raise ValueError(
+                f"{type(self.method).__name__} must know which images are of the night; pass domain='day' or "
+                "domain='night', or one for each image."
+            )
+        for batch in self._batches(list(zip(range(len(listed)), listed, cuts, domains, strict=True))):
+            with torch.inference_mode(), self._autocast():
+                embeddings = self.method(batch)
+            yield embeddings.cpu().numpy()
+
+    def _batches(self, jobs: list[tuple[int, Image, str, str]]) -> Iterator[Batch]:
+        """Batches on the device; while one is embedded, the next is read."""
+        starts = range(0, len(jobs), self._batch_size)
+        chunks = [jobs[start : start + self._batch_size] for start in starts]
+        with ThreadPoolExecutor(self._workers) as pool:
+            upcoming: list[Future[Batch]] = [pool.submit(self._item, *job) for job in chunks[0]]
+            for chunk in [*chunks[1:], []]:
+                current, upcoming = upcoming, [pool.submit(self._item, *job) for job in chunk]
+                items = [item.result() for item in current]
+                yield {name: torch.stack([item[name] for item in items]).to(self.device) for name in items[0]}
+
+    def _item(self, place: int, image: Image, box: str, domain: str) -> Batch:
+        if isinstance(image, str | Path):
+            pixels = read_image(Path(image), box)
+        elif box:
+            raise ValueError(f"Image {place} is in memory and has a box {box!r}; cut it out beforehand.")
+        else:
+            pixels = _pixels(place, image)
+        seen = self._pipeline(pixels, night=domain == "night")
+        item = {"image": torch.from_numpy(np.ascontiguousarray(seen.image.transpose(2, 0, 1)))}
+        if seen.glare is not None:
+            item["glare"] = torch.from_numpy(np.ascontiguousarray(seen.glare))[None]
+        return item | {"domain": torch.tensor(DOMAINS.index(domain) if domain else -1)}
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        dtype = _AUTOCAST.get(self.precision)
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images in a folder and those below it, sorted by path; what starts with a dot is hidden.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+    if not found:
+        raise ValueError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}); pass another folder.")
+    return found
+
+
+def _listed(images: Image | Sequence[Image]) -> list[Image]:
+    if isinstance(images, str | Path):
+        path = Path(images)
+        return [*image_files(path)] if path.is_dir() else [path]
+    if isinstance(images, PILImage.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        return [images]
+    if len(images) == 0:
+        raise ValueError("There is no image to embed; pass at least one.")
+    return [*images]
+
+
+def _pixels(place: int, image: PILImage.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGB `(H, W, 3)` of an image in memory."""
+    if isinstance(image, PILImage.Image):
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(
+            f"Image {place} is an array {image.shape} of {image.dtype}, expected (height, width, 3) of uint8, RGB."
+        )
+    return image
+
+
+def _device(device: str | torch.device) -> torch.device:
+    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but torch sees no GPU on this machine; pass device='cpu'.")
+    return chosen

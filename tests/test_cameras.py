@@ -1,0 +1,24 @@
+"""Where cameras stand."""
+
+import numpy as np
+import pandas as pd
+
+from src.cameras import places, places_from_distances
+
+
+def test_places_keep_the_distances_of_a_plane():
+    points = np.random.default_rng(0).normal(size=(7, 2))
+    cameras = [3, 1, 4, 5, 9, 2, 6]
+    distances = pd.DataFrame(np.linalg.norm(points[:, None] - points, axis=2), index=cameras, columns=cameras)
+    found = places_from_distances(distances)
+    assert list(found) == cameras
+    placed = np.array([found[camera] for camera in cameras])
+    np.testing.assert_allclose(np.linalg.norm(placed[:, None] - placed, axis=2), distances.to_numpy(), atol=1e-9)
+
+
+def test_a_file_comes_before_distances():
+    distances = pd.DataFrame([[0.0, 3.0], [3.0, 0.0]], index=[1, 2], columns=[1, 2])
+    assert places({"1": {"name": "gate", "x": 4.0, "y": 5.0}}, distances) == {1: (4.0, 5.0)}
+    (x1, y1), (x2, y2) = places({}, distances).values()
+    assert np.hypot(x1 - x2, y1 - y2).round(9) == 3
+    assert places({}, None) == {}
