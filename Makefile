@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-fast lint format clean
+.PHONY: train test test-fast test-page lint format clean
 
 train: .venv/installed
 	$(BIN)/python -m src.train experiment=quickstart
@@ -12,6 +12,11 @@ test: .venv/installed
 
 test-fast: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+# The page in a real browser, which has to be there: apt-get install chromium. Leaves pictures in outputs/page.
+test-page: .venv/installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt playwright
+	$(BIN)/python -m pytest tests/page/browser.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

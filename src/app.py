@@ -1,0 +1,28 @@
+"""`python -m src.app index=…`: a page to search a gallery with."""
+
+import hydra
+from omegaconf import DictConfig
+
+from src.config import CONF_DIR
+
+
+@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="app")
+def main(cfg: DictConfig) -> None:
+    """Serves the page until it is stopped with Ctrl-C."""
+    from src.entry import one_sentence_errors
+
+    with one_sentence_errors():
+        from aiohttp import web
+
+        from src.gallery import Gallery
+        from src.page import make_app
+        from src.searching import matching_embedder
+
+        gallery = Gallery.open(cfg.index)
+        embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device)
+        app = make_app(gallery, embedder, cfg.host, cfg.max_upload_mb, cfg.max_megapixels)
+        web.run_app(app, host=cfg.host, port=cfg.port)
+
+
+if __name__ == "__main__":
+    main()
