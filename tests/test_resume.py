@@ -108,7 +108,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_lists_the_images(composed, t
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_as_one_left_alone(tmp_path, quickstart):
-    epochs = 6
+    epochs = 8
 
     def start(folder, *overrides):
         command = [sys.executable, "-m", "src.train", *SMALL, f"epochs={epochs}", "workers=0", *overrides]
@@ -134,10 +134,12 @@ def test_a_run_killed_at_random_moments_ends_as_one_left_alone(tmp_path, quickst
         if process.poll() is None:
             process.kill()
             process.wait()
-            assert not (killed / "metrics.json").exists()
+            if (killed / "metrics.json").exists():  # it was done just before
+                break
             kills += 1
             process = start(killed, f"resume={killed}")
-    finish(process)
+    else:
+        finish(process)
     assert kills > 0
     assert_same(weights(tmp_path / "whole"), weights(killed))
     one, other = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "killed"))
