@@ -62,10 +62,7 @@ def run(cfg: DictConfig) -> pd.DataFrame:
             mask = vehicle_mask(model, read_image(image_path(table, row)), vehicles, cfg.size)
             if not mask.any():
                 continue
-            file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = file.with_name(f".{file.name}")
-            unfinished.write_bytes(cv2.imencode(".png", 255 * mask)[1].tobytes())
-            unfinished.replace(file)
+            write_atomically(file, cv2.imencode(".png", 255 * mask)[1].tobytes())
         paths.append(path)
         masks.append(name)
     made = pd.DataFrame({"path": paths, "mask": masks})

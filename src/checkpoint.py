@@ -4,13 +4,14 @@ import inspect
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.config import ConfigError, check_target
+from src.data import Transforms
 from src.methods.base import ReIDMethod
 
 
@@ -45,6 +46,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "reid" not in checkpoint or "state_dict" not in checkpoint:
         raise ConfigError(f"{path} is no checkpoint of this project: it has no entry 'reid' beside its weights.")
     return checkpoint
+
+
+def saved_stage(method: ReIDMethod) -> DictConfig:
+    """The stage of its run that a restored method comes from, as its configuration says."""
+    stage: DictConfig = OmegaConf.create(method.provenance["config"]).stages[method.provenance["stage"]]
+    return stage
+
+
+def saved_transforms(method: ReIDMethod) -> Transforms:
+    """The image transforms of a restored method's stage.
+
+    Raises:
+        ConfigError: If the checkpoint names something else as its transforms: it may come from a stranger.
+    """
+    said = saved_stage(method).transforms
+    check_target("transforms", said)
+    return cast(Transforms, instantiate(said, _convert_="all"))
 
 
 def restore_method(path: Path) -> ReIDMethod:

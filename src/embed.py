@@ -9,15 +9,13 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from PIL import Image as PILImage
 from PIL import ImageOps
 
-from src.checkpoint import restore_method
-from src.config import check_target
-from src.data import Transforms, read_image
+from src.checkpoint import restore_method, saved_transforms
+from src.config import ConfigError
+from src.data import read_image
 from src.data.table import DOMAINS
 from src.methods.views import Batch, Views
 
@@ -84,9 +82,7 @@ class Embedder:
         config = self.method.provenance["config"]
         looks = {name: config.get("retrieval", {}).get(name) for name in ("flip", "scales")}
         self.method.views = Views(**{name: value for name, value in looks.items() if value is not None})
-        transforms = OmegaConf.create(config["stages"][self.method.provenance["stage"]]["transforms"])
-        check_target("transforms", transforms)  # a checkpoint may come from a stranger
-        self.transforms: Transforms = instantiate(transforms, _convert_="all")
+        self.transforms = saved_transforms(self.method)
         self._pipeline = self.transforms.evaluation()
         self._batch_size = batch_size
         self._workers = workers
@@ -199,7 +195,7 @@ def image_files(folder: Path) -> list[Path]:
     """The images in a folder and those below it, sorted by path; what starts with a dot is hidden.
 
     Raises:
-        ValueError: If there is none.
+        ConfigError: If there is none.
     """
     found = sorted(
         path
@@ -209,7 +205,7 @@ def image_files(folder: Path) -> list[Path]:
         and path.is_file()
     )
     if not found:
-        raise ValueError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}); pass another folder.")
+        raise ConfigError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); pass another folder.")
     return found
 
 

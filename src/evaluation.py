@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from src.checkpoint import restore_method
+from src.checkpoint import restore_method, saved_stage
 from src.config import ConfigError, check_targets, complete_pools
 from src.data import ReIDDataModule
 from src.data.layouts import Layout
@@ -99,18 +99,31 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     return measure(cfg, [model for model in models if model is not None]) if models[0] is not None else {}
 
 
+def evaluation_stage(method: ReIDMethod, data: DictConfig | None) -> DictConfig:
+    """What `build_data` needs to test a restored method: `data` and `transforms`.
+
+    Args:
+        method: As its checkpoint has it.
+        data: The data set; None for the one it was trained on.
+
+    Raises:
+        ConfigError: If the checkpoint names classes of somebody else.
+    """
+    saved = saved_stage(method)
+    chosen = OmegaConf.to_container(data, resolve=True) if data else saved.data
+    stage = OmegaConf.create({"data": chosen, "transforms": saved.transforms})
+    check_targets(stage)
+    return stage
+
+
 def _embed(cfg: DictConfig, checkpoint: Path, folder: Path) -> Embeddings | None:
     """Embeds the data set with a checkpoint's method; see `embed`."""
     seed_everything(cfg.seed, workers=True, verbose=False)
     method = restore_method(checkpoint)
-    saved = OmegaConf.create(method.provenance["config"])
-    stage = saved.stages[method.provenance["stage"]]
-    chosen = OmegaConf.to_container(cfg.data, resolve=True) if cfg.get("data") else stage.data
-    test_stage = OmegaConf.create({"data": chosen, "transforms": stage.transforms})
+    stage = evaluation_stage(method, cfg.get("data"))
     if contaminated(cfg):
-        test_stage.transforms.contamination = cfg.contamination
-    check_targets(test_stage)  # part of it comes from the checkpoint
-    data = build_data(cfg, test_stage)
+        stage.transforms.contamination = cfg.contamination
+    data = build_data(cfg, stage)
     trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
     embeddings = embed(cfg, method, data, trainer, checkpoint, folder)
     if cfg.attention and embeddings is not None:

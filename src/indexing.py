@@ -66,7 +66,7 @@ def run(cfg: DictConfig) -> Embeddings:
     shards = Shards(out, f"checkpoint {checkpoint_sha[:16]}, {cfg.precision}")
     _report_vanished(out, table)
     keys = _keys(table)
-    done = np.isin(keys, shards.known()[0])
+    done = np.isin(keys, shards.keys())
     if done.any():
         log.info("%d of %d images are embedded already.", done.sum(), len(table))
     _embed(embedder, shards, table, keys, np.flatnonzero(~done))

@@ -6,16 +6,15 @@ from typing import cast
 
 import pandas as pd
 import torch
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from src.checkpoint import restore_method
-from src.config import ConfigError, check_target, check_targets, complete_pools
+from src.checkpoint import restore_method, saved_transforms
+from src.config import ConfigError, check_targets, complete_pools
 from src.data import ReIDDataset, make_table
-from src.embed import IMAGE_SUFFIXES
-from src.evaluation import build_data
+from src.embed import image_files
+from src.evaluation import build_data, evaluation_stage
 from src.files import write_atomically
 from src.methods.attributes import NamesAttributes
 from src.methods.base import ReIDMethod
@@ -63,10 +62,7 @@ def predict(cfg: DictConfig, method: ReIDMethod, table: pd.DataFrame) -> dict[st
     Returns:
         Attribute → names; empty where the most probable one is less probable than `cfg.confidence`.
     """
-    saved = OmegaConf.create(method.provenance["config"])
-    transforms = saved.stages[method.provenance["stage"]].transforms
-    check_target("transforms", transforms)
-    dataset = ReIDDataset(table, instantiate(transforms, _convert_="all").evaluation())
+    dataset = ReIDDataset(table, saved_transforms(method).evaluation())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     method = method.eval().to(device)
     learnt = cast(NamesAttributes, method)
@@ -104,12 +100,7 @@ def _refuse_two(methods: dict[str, ReIDMethod]) -> None:
 
 def _data_set(cfg: DictConfig, method: ReIDMethod) -> pd.DataFrame:
     """The records to label of a data set, each image once."""
-    saved = OmegaConf.create(method.provenance["config"])
-    stage = saved.stages[method.provenance["stage"]]
-    chosen = OmegaConf.to_container(cfg.data, resolve=True) if cfg.get("data") else stage.data
-    asked = OmegaConf.create({"data": chosen, "transforms": stage.transforms})
-    check_targets(asked)  # part of it comes from the checkpoint
-    data = build_data(cfg, asked)
+    data = build_data(cfg, evaluation_stage(method, cfg.get("data")))
     data.setup("test")
     table = data.table[data.table["split"].isin([*cfg.splits])].drop_duplicates(["path", "box"]).reset_index(drop=True)
     if table.empty:
@@ -125,12 +116,7 @@ def _data_set(cfg: DictConfig, method: ReIDMethod) -> pd.DataFrame:
 
 def _images(folder: Path) -> pd.DataFrame:
     """The images below a folder as records."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise ConfigError(
-            f"images={folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); pass a folder of some."
-        )
-    paths = [file.relative_to(folder).as_posix() for file in files]
+    paths = [file.relative_to(folder).as_posix() for file in image_files(folder)]
     return make_table(folder, folder.name, {"path": paths, "split": "gallery"})
 
 

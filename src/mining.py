@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from lightning.pytorch import Trainer, seed_everything
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from src.checkpoint import restore_method
 from src.config import ConfigError, check_targets, complete_pools
 from src.data import known
 from src.data.layouts import CSV
 from src.data.layouts.pool import once
-from src.evaluation import build_data, build_trainer, embed
+from src.evaluation import build_data, build_trainer, embed, evaluation_stage
 from src.files import write_atomically
 from src.retrieval import Embeddings, Mining, kmeans_labels, mine_identities, purity, read_embeddings
 
@@ -167,9 +167,7 @@ def _embed_test_set(
     """Embeds queries and gallery, all of them whatever the tasks, which need labels; None on other processes."""
     seed_everything(cfg.seed, workers=True, verbose=False)
     method = restore_method(checkpoint)
-    saved = OmegaConf.create(method.provenance["config"]).stages[method.provenance["stage"]]
-    chosen: Any = OmegaConf.to_container(data if data else saved.data, resolve=True)
-    stage = OmegaConf.create({"data": chosen | {"tasks": []}, "transforms": saved.transforms})
-    check_targets(stage)  # part of it comes from the checkpoint
+    stage = evaluation_stage(method, data)
+    stage.data.tasks = []
     trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
     return embed(cfg, method, build_data(cfg, stage), trainer, checkpoint, folder), trainer

@@ -44,6 +44,16 @@ class Shards:
         for file in self._files():
             self._check(file)
 
+    def keys(self) -> Keys:
+        """Keys `(N,)` of all images embedded so far, without reading their features."""
+        parts = [np.empty(0, dtype=np.int64)]
+        whole = (self._folder / _META).is_file()
+        for file in self._files():
+            if whole or file.name != _KEYS:
+                with safe_open(file, "np") as opened:
+                    parts.append(opened.get_tensor("keys"))
+        return np.concatenate(parts)
+
     def known(self) -> tuple[Keys, torch.Tensor]:
         """Keys `(N,)` ascending and features `(N, D)` of all images embedded so far."""
         parts = [load_file(file) for file in self._files() if file.name != _KEYS]

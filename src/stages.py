@@ -211,7 +211,6 @@ def train_stage(
         callbacks=[*instantiate(cfg.callbacks).values(), best, last, *watching],
     )
     if trainer.is_global_zero:  # what was trained on, whatever becomes of the data set
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "table.csv", data.table.to_csv(index_label="row"))
     # The step that loggers see, so that all stages lie on one axis.
     trainer.fit_loop.epoch_loop._batches_that_stepped = first_step

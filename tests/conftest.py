@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.checkpoint import build_method
-from src.config import CONF_DIR
+from src.config import CONF_DIR, check_config, complete_pools
 
 ROOT = Path(__file__).resolve().parent.parent
 Compose = Callable[..., DictConfig]
@@ -55,6 +55,19 @@ def composed(tmp_path: Path) -> Iterator[Compose]:
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         yield make
     GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def checked(composed: Compose) -> Compose:
+    """The same as `src.train` prepares it before it runs: pools completed, keys checked."""
+
+    def make(*overrides: str) -> DictConfig:
+        cfg = composed(*overrides)
+        complete_pools(cfg)
+        check_config(cfg)
+        return cfg
+
+    return make
 
 
 @pytest.fixture

@@ -61,7 +61,8 @@ def test_paths_folders_pictures_and_arrays_are_the_same(untrained, cars):
     np.testing.assert_array_equal(embed(str(files[3])), embed([files[3]]))
     arrays = [read_image(file) for file in files]
     np.testing.assert_array_equal(embed(arrays), expected)
-    np.testing.assert_array_equal(embed(np.stack([arrays[0]] * 2))[1], embed(arrays[0])[0])
+    twice = embed(np.stack([arrays[0]] * 2))
+    np.testing.assert_allclose(twice[1], embed(arrays[0])[0], atol=1e-5)  # another batch size, another rounding
     opened = Image.open(files[2])
     np.testing.assert_allclose(embed(opened), embed(files[2]), atol=2e-2)  # two JPEG decoders
     np.testing.assert_array_equal(np.concatenate([*embed.batches(files)]), expected)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from src import evaluation, mining, stages
 from src.checkpoint import load_checkpoint
-from src.config import ConfigError, check_config, complete_pools
+from src.config import ConfigError
 from src.data import DataError, fingerprint
 from src.data.datamodule import ReIDDataModule
 from src.data.layouts import CSV, Pool
@@ -162,22 +162,15 @@ THREE = (
 )
 
 
-def made(composed, *overrides):
-    cfg = composed(*overrides)
-    complete_pools(cfg)
-    check_config(cfg)
-    return cfg
-
-
 def weights(path):
     return load_checkpoint(path)["state_dict"]
 
 
 @pytest.mark.slow
-def test_three_stages_and_a_stop_in_the_last(composed, tmp_path, monkeypatch):
+def test_three_stages_and_a_stop_in_the_last(composed, checked, tmp_path, monkeypatch):
     three = (*THREE, "stages.mined.epochs=2")
     whole = tmp_path / "whole"
-    metrics = stages.run(made(composed, *three, f"paths.run_dir={whole}"))
+    metrics = stages.run(checked(*three, f"paths.run_dir={whole}"))
     file = pd.read_csv(whole / "stages/mined/mined.csv")
     labels = {
         name: load_checkpoint(whole / f"stages/{name}/last.ckpt")["reid"]["labels"] for name in ("mixed", "mined")
@@ -217,7 +210,7 @@ def test_three_stages_and_a_stop_in_the_last(composed, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("src.methods.bot.BoT.on_train_epoch_start", stop, raising=False)
         with pytest.raises(InterruptionError):
-            stages.run(made(composed, *later))
+            stages.run(checked(*later))
     with monkeypatch.context() as patched:
         patched.setattr("src.mining.mine", None)  # what was mined is there
         stages.run(stages.interrupted(f"{tmp_path}/later"))
@@ -228,25 +221,25 @@ def test_three_stages_and_a_stop_in_the_last(composed, tmp_path, monkeypatch):
     # From the backbone's own weights, the other model only mines.
     anew = (*THREE, "start=mined", "stages.mined.load=null", f"paths.run_dir={tmp_path}/anew")
     with pytest.raises(ConfigError, match=r"'mined' .*; pass stages\.mined\.mine\.checkpoint=<checkpoint>"):
-        stages.run(made(composed, *anew))
-    stages.run(made(composed, *anew, f"stages.mined.mine.checkpoint={real}", "stages.mined.freeze=[backbone]"))
+        stages.run(checked(*anew))
+    stages.run(checked(*anew, f"stages.mined.mine.checkpoint={real}", "stages.mined.freeze=[backbone]"))
     assert (tmp_path / "anew/stages/mined/mined.csv").read_bytes() == (whole / "stages/mined/mined.csv").read_bytes()
-    backbone = instantiate(made(composed, *anew).backbone)
+    backbone = instantiate(checked(*anew).backbone)
     found = weights(tmp_path / "anew/stages/mined/last.ckpt")
     for name, value in backbone.state_dict().items():
         assert torch.equal(found[f"backbone.{name}"], value), name
 
 
-def test_impossible_stages_are_refused_before_training(composed, tmp_path):
+def test_impossible_stages_are_refused_before_training(checked, tmp_path):
     for override, message in (
         ("stages.mined.mine.d_n_distance=cosine", "mine.d_n_distance is 'cosine', expected one of euclidean"),
         ("start=mined", "start=mined, but the stage loads the weights of the one before"),
         ("stages.real.freeze=[backbone.stages.7]", r"freezes 'backbone\.stages\.7', which BoT does not have"),
     ):
         with pytest.raises(ValueError, match=message):
-            stages.run(made(composed, *THREE, override))
+            stages.run(checked(*THREE, override))
     with pytest.raises(ConfigError, match=r"'stages\.mined\.mine\.dn'.*did you mean 'd_n'"):
-        made(composed, *THREE, "+stages.mined.mine.dn=0.3")
+        checked(*THREE, "+stages.mined.mine.dn=0.3")
     assert not list(tmp_path.rglob("*.ckpt"))
 
 

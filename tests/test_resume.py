@@ -15,7 +15,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src import stages
 from src.checkpoint import load_checkpoint
-from src.config import check_config, complete_pools
 from src.methods.dndm import DNDM
 
 #: Partners are drawn at random, so the generators' states matter too.
@@ -52,12 +51,9 @@ def one_thread():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_sigterm_saves_between_two_batches(composed, tmp_path, monkeypatch, one_thread, workers):
+def test_sigterm_saves_between_two_batches(checked, tmp_path, monkeypatch, one_thread, workers):
     def made(name):
-        cfg = composed(*SMALL, "epochs=2", f"workers={workers}", f"paths.run_dir={tmp_path}/{name}")
-        complete_pools(cfg)
-        check_config(cfg)
-        return cfg
+        return checked(*SMALL, "epochs=2", f"workers={workers}", f"paths.run_dir={tmp_path}/{name}")
 
     whole = stages.run(made("whole"))
     seen = []

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from src import stages
 from src.checkpoint import load_checkpoint
-from src.config import ConfigError, check_config, complete_pools
+from src.config import ConfigError
 from src.methods.bot import BoT
 from src.networks import Backbone
 
@@ -35,19 +35,12 @@ TWO = (
 )
 
 
-def made(composed, *overrides):
-    cfg = composed(*overrides)
-    complete_pools(cfg)
-    check_config(cfg)
-    return cfg
-
-
 def weights(path):
     return load_checkpoint(path)["state_dict"]
 
 
-def test_the_second_stage_takes_over_everything_but_the_classifier_and_counts_on(composed, tmp_path):
-    cfg = made(composed, *TWO, "stages.target.freeze=[backbone.stem,backbone.stages.0]")
+def test_the_second_stage_takes_over_everything_but_the_classifier_and_counts_on(checked, tmp_path):
+    cfg = checked(*TWO, "stages.target.freeze=[backbone.stem,backbone.stages.0]")
     metrics = stages.run(cfg)
     run = tmp_path / "run"
     assert metrics["checkpoint"] == "target/last.ckpt"
@@ -68,25 +61,25 @@ def test_the_second_stage_takes_over_everything_but_the_classifier_and_counts_on
     assert load_checkpoint(run / "stages/target/last.ckpt")["reid"]["labels"][0] == ["quickstart_veri", 1]
 
 
-def test_a_run_can_start_at_a_later_stage_from_a_checkpoint(composed, tmp_path):
-    stages.run(made(composed, *TWO))
+def test_a_run_can_start_at_a_later_stage_from_a_checkpoint(checked, tmp_path):
+    stages.run(checked(*TWO))
     pool = tmp_path / "run/stages/pool/last.ckpt"
-    later = made(composed, *TWO, "start=target", f"stages.target.load={pool}", f"paths.run_dir={tmp_path}/later")
+    later = checked(*TWO, "start=target", f"stages.target.load={pool}", f"paths.run_dir={tmp_path}/later")
     stages.run(later)
     assert not (tmp_path / "later/stages/pool").exists()
     one, other = (weights(tmp_path / f"{name}/stages/target/last.ckpt") for name in ("run", "later"))
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], msg=name)
     with pytest.raises(ConfigError, match=r"pass stages\.target\.load=<checkpoint>"):
-        stages.run(made(composed, *TWO, "start=target", f"paths.run_dir={tmp_path}/nothing"))
+        stages.run(checked(*TWO, "start=target", f"paths.run_dir={tmp_path}/nothing"))
     with pytest.raises(ConfigError, match="start is 'third', expected one of the stages pool, target"):
-        stages.run(made(composed, *TWO, "start=third", f"paths.run_dir={tmp_path}/third"))
+        stages.run(checked(*TWO, "start=third", f"paths.run_dir={tmp_path}/third"))
 
 
 @pytest.mark.parametrize("stopped_in", ["pool", "target"])
-def test_a_stopped_run_goes_on_and_ends_with_the_same_weights(composed, tmp_path, stopped_in, monkeypatch):
+def test_a_stopped_run_goes_on_and_ends_with_the_same_weights(checked, tmp_path, stopped_in, monkeypatch):
     two = (*TWO, "epochs=2", "stages.target.epochs=2")
-    whole = stages.run(made(composed, *two, f"paths.run_dir={tmp_path}/whole"))
+    whole = stages.run(checked(*two, f"paths.run_dir={tmp_path}/whole"))
 
     class InterruptionError(RuntimeError):
         pass
@@ -95,7 +88,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_weights(composed, tmp_path
         if method.current_epoch == 1 and method.provenance["stage"] == stopped_in:
             raise InterruptionError
 
-    stopped = made(composed, *two, f"paths.run_dir={tmp_path}/stopped")
+    stopped = checked(*two, f"paths.run_dir={tmp_path}/stopped")
     with monkeypatch.context() as patched:
         patched.setattr("src.methods.vehiclenet.VehicleNet.on_train_epoch_start", stop, raising=False)
         with pytest.raises(InterruptionError):
@@ -153,13 +146,13 @@ def test_frozen_parts_neither_learn_nor_collect_statistics():
         method.freeze_parts(["backbone.stage.0"])
 
 
-def test_cameras_are_told_apart_by_their_own_classifier(composed, tmp_path):
-    cfg = made(composed, *SMALL, "method=camera_classifier", "data=quickstart_veri", "debug=one_batch")
+def test_cameras_are_told_apart_by_their_own_classifier(checked, tmp_path):
+    cfg = checked(*SMALL, "method=camera_classifier", "data=quickstart_veri", "debug=one_batch")
     stages.run(cfg)
     labels = load_checkpoint(tmp_path / "run/stages/main/last.ckpt")["reid"]["labels"]
     table = pd.read_csv(tmp_path / "run/embeddings/table.csv")
     cameras = sorted(set(table["camera_id"][table["split"] == "train"]))
     assert labels == [["quickstart_veri", camera] for camera in cameras]
     with pytest.raises(ConfigError, match="CameraClassifier needs camera_id"):
-        made(composed, *SMALL, "method=camera_classifier", "data=dn_348")
+        checked(*SMALL, "method=camera_classifier", "data=dn_348")
     assert OmegaConf.select(cfg, "sampler._target_") == "src.data.PlainSampler"

@@ -8,7 +8,6 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from src import stages
 from src.checkpoint import load_checkpoint
-from src.config import check_config, complete_pools
 
 TWO = (
     *("backbone=efficientnet_lite0", "transforms.size=64", "workers=0", "trainer=cpu", "logger=wandb"),
@@ -42,10 +41,8 @@ def steps(path):
 
 
 @pytest.mark.slow
-def test_stages_are_one_run_with_one_step_axis_and_a_resumed_run_goes_on_in_it(composed, tmp_path, monkeypatch):
-    cfg = composed(*TWO)
-    complete_pools(cfg)
-    check_config(cfg)
+def test_stages_are_one_run_with_one_step_axis_and_a_resumed_run_goes_on_in_it(checked, tmp_path, monkeypatch):
+    cfg = checked(*TWO)
 
     class InterruptionError(RuntimeError):
         pass
