@@ -15,13 +15,16 @@ def main(cfg: DictConfig) -> None:
         from aiohttp import web
 
         from src.gallery import Gallery
+        from src.gallery.searching import matching_embedder
         from src.page import make_app
-        from src.searching import matching_embedder
 
-        gallery = Gallery.open(cfg.index)
+        gallery = Gallery.open(cfg.index, cfg.store, cfg.milvus.uri, cfg.milvus.token)
         embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device)
         app = make_app(gallery, embedder, cfg.host, cfg.max_upload_mb, cfg.max_megapixels)
-        web.run_app(app, host=cfg.host, port=cfg.port)
+        try:
+            web.run_app(app, host=cfg.host, port=cfg.port)
+        except OSError as error:
+            raise OSError(f"host={cfg.host} port={cfg.port} is not free ({error}); pass another port.") from error
 
 
 if __name__ == "__main__":

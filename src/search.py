@@ -12,7 +12,7 @@ def main(cfg: DictConfig) -> None:
     from src.entry import one_sentence_errors
 
     with one_sentence_errors():
-        from src.searching import run
+        from src.gallery.searching import run
 
         run(cfg)
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from src import indexing
-from src.gallery import Gallery
+from src.gallery import Gallery, indexing
+from src.gallery.searching import matching_embedder
 from src.page import make_app
-from src.searching import matching_embedder
 
 PICTURES = Path("outputs/page")
 QUIET = (

@@ -1,70 +1,21 @@
-"""A gallery to search in: embeddings, what is known of each image, and filters on it."""
+"""A gallery to search in: embeddings, and what is known of each image."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from src.cameras import places
+from src.config import ConfigError
 from src.data import image_path, known, read_image
+from src.gallery.cameras import places
+from src.gallery.filters import Filters
+from src.gallery.milvus import LITE, Milvus
 from src.retrieval import Backend, Embeddings, Index, read_embeddings, search
 
-#: What a filter takes values of, and the column of the record table.
-COLUMNS = {"camera": "camera_id", "domain": "domain", "colour": "colour", "type": "type"}
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which images a search is about; an image that does not say is not among them.
-
-    Attributes:
-        camera: Numbers of cameras; none for all. Likewise the next three.
-        domain: `"day"`, `"night"`.
-        colour: Names, as the data set spells them.
-        type: Names, as the data set spells them.
-        after: Earliest timestamp.
-        before: Latest timestamp.
-    """
-
-    camera: Sequence[int] = ()
-    domain: Sequence[str] = ()
-    colour: Sequence[str] = ()
-    type: Sequence[str] = ()
-    after: float | None = None
-    before: float | None = None
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is filtered."""
-        return any(getattr(self, field.name) not in ((), [], None) for field in fields(self))
-
-    def keep(self, table: pd.DataFrame) -> NDArray[np.bool_]:
-        """Which records a search is about, `(N,)`.
-
-        Raises:
-            ValueError: If a value is not in the table at all.
-        """
-        kept = np.ones(len(table), dtype=bool)
-        for name, column in COLUMNS.items():
-            wanted = getattr(self, name)
-            if not wanted:
-                continue
-            there = table.loc[known(table, column), column]
-            if missing := [value for value in wanted if value not in set(there)]:
-                found = ", ".join(map(str, sorted(set(there)))) or "none"
-                raise ValueError(f"{name} is {missing[0]!r}, but the gallery has {found}.")
-            kept &= table[column].isin(list(wanted)).to_numpy()
-        times = table["timestamp"].to_numpy()
-        if self.after is not None:
-            kept &= times >= self.after
-        if self.before is not None:
-            kept &= times <= self.before
-        return kept
+STORES = ("folder", "milvus")
 
 
 @dataclass(frozen=True)
@@ -86,6 +37,7 @@ class Gallery:
     Args:
         embeddings: Of any origin: `src.index`, or a run.
         index: Searched instead of the features where nothing is filtered; None compares with all.
+        milvus: Searched instead of both, if given, in the collection that `meta` names.
 
     Attributes:
         table: A record an image, numbered from 0.
@@ -93,23 +45,44 @@ class Gallery:
         places: Where cameras stand, by their number; empty if unknown.
     """
 
-    def __init__(self, embeddings: Embeddings, index: Index | None = None) -> None:
+    def __init__(self, embeddings: Embeddings, index: Index | None = None, milvus: Milvus | None = None) -> None:
         self.table = embeddings.table.iloc[embeddings.rows].reset_index(drop=True)
         self.meta = embeddings.meta
         self.places = places(self.meta.get("cameras") or {}, embeddings.camera_distances)
         self._features = embeddings.features
         self._index = index
+        self._milvus = milvus
         self._backend: Backend = "torch" if self.meta.get("index", {}).get("kind") == "torch" else "faiss"
 
     @classmethod
-    def open(cls, folder: Path | str) -> Self:
+    def open(
+        cls, folder: Path | str, store: str | None = None, uri: str | None = None, token: str | None = None
+    ) -> Self:
         """Opens what `src.index` has written, or the `embeddings` of a run.
+
+        Args:
+            folder: Where it is.
+            store: `"folder"` searches the folder itself, `"milvus"` the copy of it in Milvus; None what it was indexed
+                for.
+            uri: Where Milvus is; None for where the gallery was indexed.
+            token: What the Milvus server asks for.
 
         Raises:
             FileNotFoundError: If it is not whole.
+            ConfigError: If there is no such store, the gallery is not in Milvus, or Milvus does not answer.
         """
         folder = Path(folder)
-        return cls(read_embeddings(folder), Index.load(folder / "index") if (folder / "index").is_dir() else None)
+        embeddings = read_embeddings(folder)
+        said = embeddings.meta.get("milvus")
+        store = store or ("milvus" if said else "folder")
+        if store not in STORES or (store == "milvus" and not said):
+            there = " or ".join(STORES if said else STORES[:1])
+            raise ConfigError(
+                f"store is {store!r}, but {folder} can be searched in {there}; src.index store=milvus adds one."
+            )
+        if said and store == "milvus":
+            return cls(embeddings, milvus=Milvus(uri or said["uri"] or str(folder / LITE), token))
+        return cls(embeddings, Index.load(folder / "index") if (folder / "index").is_dir() else None)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -141,13 +114,13 @@ class Gallery:
                 f"The query has {query.shape[1]} dimensions and the gallery {self._features.shape[1]}: both must be "
                 "embedded by one checkpoint."
             )
-        rows = np.arange(len(self)) if filters is None else np.flatnonzero(filters.keep(self.table))
-        if self._index is not None and len(rows) == len(self):
-            found, distances = self._index.search(query, top)
+        filters = filters or Filters()
+        rows = np.flatnonzero(filters.keep(self.table))
+        if self._milvus is not None:
+            found, scores = self._milvus.search(self.meta["milvus"]["collection"], query, top, filters)
+            rows = np.arange(len(self))
         else:
-            features = self.features if len(rows) == len(self) else self.features[rows]
-            found, distances = search(query, features, top, backend=self._backend)
-        scores = 1 - distances.astype(np.float64) ** 2 / 2  # as all embeddings have length 1
+            found, scores = self._search_here(query, top, rows)
         return [
             [
                 Hit(int(rows[place]), float(score))
@@ -156,6 +129,17 @@ class Gallery:
             ]
             for places, line in zip(found, scores, strict=True)
         ]
+
+    def _search_here(
+        self, query: NDArray[np.float32], top: int, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Places in `rows` and scores; place -1 where there are no more."""
+        if self._index is not None and len(rows) == len(self):
+            found, distances = self._index.search(query, top)
+        else:
+            features = self.features if len(rows) == len(self) else self.features[rows]
+            found, distances = search(query, features, top, backend=self._backend)
+        return found, 1 - distances.astype(np.float64) ** 2 / 2  # as all embeddings have length 1
 
     def describe(self, row: int) -> dict[str, Any]:
         """What is known of an image, ready for JSON; None where nothing is."""
@@ -191,28 +175,3 @@ _DESCRIBED = {
     "colour": "colour",
     "type": "type",
 }
-
-
-def parse_time(text: str | float) -> float:
-    """A timestamp from a number, or from a date and time, which become seconds since 1970.
-
-    Args:
-        text: `"95057.6"`, or ISO 8601, `"2026-11-21T17:30"`, UTC unless it says otherwise.
-
-    Raises:
-        ValueError: If it is neither.
-
-    >>> parse_time("95057.6")
-    95057.6
-    >>> parse_time("1970-01-01T00:01+00:00")
-    60.0
-    """
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no time: pass a number, or a date and time such as 2026-11-21T17:30.") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -13,7 +13,8 @@ from src.data import read_image
 from src.embed import Embedder, Image, image_files
 from src.figures.search import draw_search
 from src.files import write_atomically
-from src.gallery import Filters, Gallery, Hit, parse_time
+from src.gallery.filters import Filters, parse_time
+from src.gallery.gallery import Gallery, Hit
 from src.methods.views import Views
 from src.results import file_sha
 
@@ -34,7 +35,7 @@ def run(cfg: DictConfig) -> list[list[Hit]]:
     """
     if cfg.top < 1:
         raise ConfigError(f"top is {cfg.top}, expected at least 1.")
-    gallery = Gallery.open(cfg.index)
+    gallery = Gallery.open(cfg.index, cfg.store, cfg.milvus.uri, cfg.milvus.token)
     queries = _queries(cfg.query)
     filters = _filters(cfg)
     filters.keep(gallery.table)  # a wrong name is refused before the checkpoint is loaded

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from src.cameras import places, places_from_distances
+from src.gallery.cameras import places, places_from_distances
 
 
 def test_places_keep_the_distances_of_a_plane():

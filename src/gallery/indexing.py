@@ -1,6 +1,7 @@
 """Embeds a gallery into a folder that can be searched."""
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,17 +18,19 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import Progress
 
-from src.cameras import read_cameras
 from src.config import ConfigError, check_targets, complete_pools
 from src.data import DataError, fingerprint, image_path, make_table, read_image
 from src.data.layouts import HasCameraDistances
 from src.data.layouts.csv_file import CSVFile
 from src.data.layouts.extra import add_extra
 from src.embed import Embedder, image_files
+from src.gallery.cameras import read_cameras
+from src.gallery.gallery import STORES
+from src.gallery.milvus import LITE, Milvus, collection_name
+from src.gallery.shards import Keys, Shards
 from src.results import file_sha
 from src.retrieval import Embeddings, Index
 from src.retrieval.index_options import OPTIONS, check
-from src.shards import Keys, Shards
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,10 @@ def run(cfg: DictConfig) -> Embeddings:
     if cfg.kind not in OPTIONS:  # before the work, not after it
         raise ConfigError(f"kind is {cfg.kind!r}, expected one of {', '.join(OPTIONS)}.")
     check(f"An index of kind {cfg.kind!r}", cfg.options or {}, OPTIONS[cfg.kind])
+    if cfg.store not in STORES:
+        raise ConfigError(f"store is {cfg.store!r}, expected {' or '.join(STORES)}.")
+    if cfg.store == "milvus" and cfg.kind != "exact":
+        raise ConfigError(f"store=milvus compares with all images; leave kind={cfg.kind} away.")
     table, distances = _records(cfg)
     if cfg.domain is not None:
         table["domain"] = table["domain"].where(table["domain"] != "", cfg.domain)
@@ -63,7 +70,9 @@ def run(cfg: DictConfig) -> Embeddings:
         workers=cfg.workers,
     )
     out, checkpoint_sha = Path(cfg.out), file_sha(embedder.checkpoint)
-    shards = Shards(out, f"checkpoint {checkpoint_sha[:16]}, {cfg.precision}")
+    made_by = f"checkpoint {checkpoint_sha[:16]}, {cfg.precision}"
+    shards = Shards(out, made_by)
+    milvus = _milvus(cfg, out)  # before the work too
     _report_vanished(out, table)
     keys = _keys(table)
     done = np.isin(keys, shards.keys())
@@ -79,7 +88,7 @@ def run(cfg: DictConfig) -> Embeddings:
     index = None
     if cfg.kind not in ("exact", "torch"):  # these two search the features themselves
         index = Index.build(features, cfg.kind, built_from={"checkpoint_sha": checkpoint_sha}, **(cfg.options or {}))
-    meta = {
+    meta: dict[str, Any] = {
         "checkpoint": str(embedder.checkpoint.resolve()),
         "checkpoint_sha": checkpoint_sha,
         "precision": embedder.precision,
@@ -92,10 +101,33 @@ def run(cfg: DictConfig) -> Embeddings:
         "time_unit": cfg.time_unit,
         "cameras": cameras,
     }
+    before = _collection(out)
+    if milvus is not None:
+        name = collection_name(table, keys, f"{made_by}, {out.resolve()}")
+        milvus.fill(name, features.numpy(), table)
+        meta["milvus"] = {"uri": cfg.milvus.uri, "collection": name}
     embeddings = Embeddings(features, np.arange(len(table)), table, distances, meta)
     shards.finish(embeddings, keys, index)
+    if milvus is not None and before is not None and before["uri"] == cfg.milvus.uri and before != meta["milvus"]:
+        milvus.drop(before["collection"])
     log.info("%d images of %d dimensions: %s", len(table), features.shape[1], out)
     return embeddings
+
+
+def _milvus(cfg: DictConfig, out: Path) -> Milvus | None:
+    if cfg.store != "milvus":
+        return None
+    out.mkdir(parents=True, exist_ok=True)  # where Milvus Lite puts its file
+    return Milvus(cfg.milvus.uri or str(out / LITE), cfg.milvus.token)
+
+
+def _collection(out: Path) -> dict[str, Any] | None:
+    """Where in Milvus the last version is, if it is there."""
+    file = out / "meta.json"
+    found: dict[str, Any] | None = (
+        json.loads(file.read_text(encoding="utf-8")).get("milvus") if file.is_file() else None
+    )
+    return found
 
 
 def _records(cfg: DictConfig) -> tuple[pd.DataFrame, pd.DataFrame | None]:

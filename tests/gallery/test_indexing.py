@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pymilvus import MilvusClient
 
-from src import indexing
 from src.config import ConfigError
 from src.data import DataError
 from src.embed import Embedder
+from src.gallery import Gallery, indexing
 from src.retrieval import read_embeddings
 
 
@@ -184,6 +185,23 @@ def test_damaged_images_are_left_out_and_named(index, cars, caplog):
         image.write_bytes(b"")
     with pytest.raises(DataError, match="None of the 10 images can be read"):
         index(out="nothing")
+
+
+def test_milvus_has_the_latest_version_and_no_other(index, cars):
+    folder, _ = index("store=milvus")
+    assert index("store=milvus")[1] == 0
+    (cars / "4.jpg").unlink()
+    assert index("store=milvus")[1] == 0
+    gallery = Gallery.open(folder)
+    found = gallery.search(gallery.features, 9)
+    assert [hits[0].row for hits in found] == list(range(9))
+    assert MilvusClient(str(folder / "milvus.db")).list_collections() == [gallery.meta["milvus"]["collection"]]
+    index()
+    assert "milvus" not in read_embeddings(folder).meta
+    with pytest.raises(ConfigError, match="store=milvus compares with all images; leave kind=hnsw away"):
+        index("store=milvus", "kind=hnsw")
+    with pytest.raises(ConfigError, match="store is 'disk', expected folder or milvus"):
+        index("store=disk")
 
 
 def test_a_folder_of_something_else_is_refused(index, cars, tmp_path):

@@ -6,10 +6,9 @@ import shutil
 import cv2
 import pytest
 
-from src import indexing, searching
 from src.config import ConfigError
 from src.embed import Embedder
-from src.gallery import Gallery
+from src.gallery import Gallery, indexing, searching
 
 
 @pytest.fixture
