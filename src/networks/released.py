@@ -12,7 +12,7 @@ from src.networks.backbone import Backbone
 from src.networks.bnneck import BNNeck, linear_classifier
 from src.networks.class_awareness import partners
 from src.networks.dndm import NIGHT
-from src.networks.weights import read_state_dict
+from src.networks.weights import load_renamed, read_state_dict
 
 # How the authors' names begin, and ours; what their checkpoints hold beyond that, their network never uses.
 NAMES = {
@@ -105,33 +105,21 @@ class ReleasedDNDM(nn.Module):
         embedded, logits = self.neck(pooled)
         return ReleasedOutput(pooled, embedded, logits, gate)
 
-    def load_released(self, path: str | Path) -> None:
+    def load_released(self, path: str | Path) -> list[str]:
         """Loads a checkpoint of the authors' code.
 
         Args:
             path: The file; their own hold the weights under `net`.
 
+        Returns:
+            The names in it that the network does not use.
+
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: Names or shapes do not match.
         """
-        state, unexpected = {}, []
-        for name, value in read_state_dict(path).items():
-            prefix = next((p for p in NAMES if name.startswith(p)), None)
-            if prefix is not None:
-                state[NAMES[prefix] + name.removeprefix(prefix)] = value
-            elif not name.startswith(UNUSED):
-                unexpected.append(name)
-        own = self.state_dict()
-        missing = [name for name in own if name not in state]
-        shapes = [name for name in state if name in own and state[name].shape != own[name].shape]
-        unexpected += [name for name in state if name not in own]
-        if missing or unexpected or shapes:
-            raise ValueError(
-                f"{path} is no checkpoint of the released DNDM with {self.neck.classifier.out_features} identities: "
-                f"missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {shapes[:3]}."
-            )
-        self.load_state_dict(state)
+        problem = f"{path} is no checkpoint of the released DNDM with {self.neck.classifier.out_features} identities"
+        return load_renamed(self, read_state_dict(path), NAMES, UNUSED, problem)
 
     def _stems(self, x: Tensor, night: Tensor) -> Tensor:
         if torch.compiler.is_compiling():  # an exported graph cannot depend on how many images are of the night

@@ -1,12 +1,13 @@
 """Reading pretrained weights from files."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 PACKAGE_BACKBONE = "tf_efficientnet_lite0"
 
@@ -28,8 +29,8 @@ NUMPY: list[Any] = [
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a `.safetensors` file or of a file written by `torch.save`, by name.
 
-    A dictionary under `state_dict` or `net` is unwrapped, and the prefix `module.` of data-parallel training dropped.
-    Code in the file is never run.
+    A dictionary under `state_dict`, `net` or `model` is unwrapped, and the prefix `module.` of data-parallel training
+    dropped. Code in the file is never run.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -49,8 +50,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             f"{path} holds Python objects beside tensors, arrays and numbers, and loading those could run code; "
             "save its state dict alone with torch.save(model.state_dict(), path)."
         ) from error
+    except (RuntimeError, EOFError, OSError, LookupError) as error:  # depends on where it is cut off
+        raise ValueError(f"{path} is damaged, cut off or no file of weights ({error}); get it again.") from error
     state = content
-    for key in ("state_dict", "net"):
+    for key in ("state_dict", "net", "model"):
         state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds {type(state).__name__}, not a dictionary from names to tensors (a state dict).")
@@ -63,6 +66,45 @@ def _load(path: Path) -> Any:
     except UnpicklingError:
         with torch.serialization.safe_globals(NUMPY):
             return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def load_renamed(
+    network: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str], unused: Sequence[str], problem: str
+) -> list[str]:
+    """Loads a state dict whose layers have other names.
+
+    Args:
+        network: Takes the tensors.
+        state: The tensors, by their foreign names.
+        names: How foreign names begin, and what the network's own begin with instead; the first that fits counts.
+        unused: How names begin that are knowingly left out.
+        problem: What an error says before it names what does not fit.
+
+    Returns:
+        The names that were left out.
+
+    Raises:
+        ValueError: If a name or shape does not fit, or a tensor of the network is not there.
+    """
+    own, found = network.state_dict(), {}
+    left_out, unexpected = [], []
+    for name, value in state.items():
+        prefix = next((p for p in names if name.startswith(p)), None)
+        if prefix is not None and (renamed := names[prefix] + name.removeprefix(prefix)) in own:
+            found[renamed] = value
+        elif name.startswith(tuple(unused)):
+            left_out.append(name)
+        else:
+            unexpected.append(name)
+    # files written before BatchNorm counted its batches lack the counter, which nothing here reads
+    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
+    shapes = [name for name in found if found[name].shape != own[name].shape]
+    if missing or unexpected or shapes:
+        raise ValueError(
+            f"{problem}: missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {shapes[:3]}."
+        )
+    network.load_state_dict(found, strict=False)
+    return left_out
 
 
 def read_package(backbone: str) -> list[Tensor]:

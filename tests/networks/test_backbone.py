@@ -161,7 +161,7 @@ def test_weights_that_cannot_be_had(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(RuntimeError, match=r"'resnet18' cannot be had .*backbone=efficientnet_lite0"):
+    with pytest.raises(ConnectionError, match=r"'resnet18' cannot be had .*backbone=efficientnet_lite0"):
         Backbone("resnet18", weights="timm")
 
 
