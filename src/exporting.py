@@ -74,7 +74,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     network = Exportable(embedder.method).eval()
 
     def example(count: int) -> list[Tensor]:
-        return [_example(name, count, embedder.size) for name in inputs]
+        return [random_input(name, count, embedder.size) for name in inputs]
 
     out = Path(cfg.out)
     base = out.with_suffix("") if out.suffix in ENDINGS.values() else out
@@ -88,7 +88,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         for name in formats:
             file = base.with_name(base.name + ENDINGS[name])
             _write(name, program, file, inputs)
-            exported = _load(name, file, inputs)
+            exported = load_exported(name, file, inputs)
             differences = [_difference(network, exported, example(count)) for count in _PARITY]
             if not all(difference <= cfg.tolerance for difference in differences):  # NaN is not either
                 file.unlink()
@@ -131,7 +131,7 @@ def _check_format(name: str) -> None:
         raise ConfigError(f"format=onnx needs {', '.join(missing)}: pip install 'vehicle-reid[export]'.")
 
 
-def _example(name: str, count: int, size: tuple[int, int]) -> Tensor:
+def random_input(name: str, count: int, size: tuple[int, int]) -> Tensor:
     """Random values that an input can have."""
     if name == "image":
         return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8)
@@ -153,7 +153,14 @@ def _write(name: str, program: torch.export.ExportedProgram, file: Path, inputs:
         torch.export.save(program, file)
 
 
-def _load(name: str, file: Path, inputs: Sequence[str]) -> Run:
+def load_exported(name: str, file: Path, inputs: Sequence[str]) -> Run:
+    """An exported network as a function of its inputs, on the CPU, with as many threads as torch.
+
+    Args:
+        name: The format.
+        file: Where it is.
+        inputs: What it takes, in order.
+    """
     if name == "torchscript":
         return torch.jit.load(file)
     if name == "torch_export":
