@@ -1,10 +1,13 @@
 """What watches over a training: a process that is told to end, a loss that is no number."""
 
 import logging
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
@@ -19,18 +22,53 @@ class SaveWhenTerminated(Callback):
 
     A process that is killed outright goes on from the end of the last epoch.
 
+    Lightning's own handler lets the processes of a distributed run talk to each other at once, wherever each of them
+    is, and they may then wait for each other for ever. So the signal is only noted here, and Lightning's handler called
+    after the batch at hand, in all processes if one of them was told.
+
     Args:
         path: The checkpoint.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._told = False
+        self._lightnings: Any = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the place of Lightning's handler, which Lightning puts in again for whatever comes after training."""
+        if threading.current_thread() is threading.main_thread():  # elsewhere nobody can handle signals
+            self._lightnings = signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, *_: object) -> None:
+        self._told = True
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Ends the training after this batch if a process was told to."""
+        self._pass_on(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Likewise, for a validation may take longer than a cluster waits; several processes may differ in batches."""
+        if trainer.world_size == 1:
+            self._pass_on(trainer)
+
+    def _pass_on(self, trainer: Trainer) -> None:
+        if callable(self._lightnings) and trainer.strategy.reduce_boolean_decision(self._told, all=False):
+            self._lightnings(signal.SIGTERM, None)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Saves if the reason is SIGTERM."""
-        if isinstance(exception, SIGTERMException):
+        """Saves if the reason is SIGTERM and there is something new to save, as in a test there is not."""
+        if not isinstance(exception, SIGTERMException):
+            return
+        if trainer.state.fn is TrainerFn.FITTING and self._finite(trainer):
             trainer.save_checkpoint(self._path)
-            log.warning("Told to end: saved %s; resume=<run folder> goes on from there.", self._path)
+        if trainer.is_global_zero:
+            log.warning("Told to end: the weights are in %s; resume=<run folder> goes on from there.", self._path)
+
+    def _finite(self, trainer: Trainer) -> bool:
+        """Whether the loss of the batch at hand is, at which `StopWhenNotFinite` has not looked yet."""
+        loss = trainer.callback_metrics.get("train/loss")
+        return trainer.strategy.reduce_boolean_decision(loss is None or bool(loss.isfinite()))
 
 
 class StopWhenNotFinite(Callback):

@@ -1,18 +1,43 @@
-"""A checkpoint as a thing with a meaning: read it safely, build its method again."""
+"""A checkpoint as a thing with a meaning: write it whole, read it safely, build its method again."""
 
 import inspect
+import io
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
+from zipfile import is_zipfile
 
 import torch
 from hydra.utils import get_object, instantiate
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 
 from src.config import ConfigError, check_target
 from src.data import Transforms
-from src.methods.base import ReIDMethod
+from src.files import write_atomically
+from src.methods.base import ReIDMethod, differences
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints beside their place and renames them; reads them without running code.
+
+    Lightning writes into the system's temporary folder and moves the file, which is a copy where that is another disk:
+    a process killed meanwhile leaves half a checkpoint, and no old one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Writes a whole checkpoint or leaves the one that is there; see `write_atomically`."""
+        path = Path(path)
+        for litter in path.parent.glob(f".{path.name}.*"):  # of processes that were killed while they wrote
+            litter.unlink(missing_ok=True)
+        content = io.BytesIO()  # torch.save hides what is wrong with a file behind errors of its own
+        torch.save(checkpoint, content)
+        write_atomically(path, content.getbuffer())
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Reads a checkpoint of ours."""
+        return load_checkpoint(Path(path))
 
 
 def build_method(cfg: DictConfig, num_classes: int, names: Mapping[str, Sequence[str]]) -> ReIDMethod:
@@ -39,13 +64,29 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ConfigError(f"No checkpoint at {path}; pass checkpoint=<run folder>/stages/<stage>/last.ckpt.")
+    if not is_zipfile(path):
+        raise ConfigError(
+            f"{path} is no checkpoint, or was cut off at {path.stat().st_size:,} bytes; pass a run's last.ckpt or "
+            "best.ckpt."
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ConfigError(f"{path} cannot be read as a checkpoint ({str(error).splitlines()[0]}).") from error
-    if not isinstance(checkpoint, dict) or "reid" not in checkpoint or "state_dict" not in checkpoint:
-        raise ConfigError(f"{path} is no checkpoint of this project: it has no entry 'reid' beside its weights.")
-    return checkpoint
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"{path} holds Python objects whose reading could run code, so it was not read; pass a run's last.ckpt or "
+            "best.ckpt."
+        ) from error
+    except RuntimeError as error:
+        raise ConfigError(f"{path} is damaged, or no checkpoint ({str(error).splitlines()[0]}).") from error
+    reid = checkpoint.get("reid") if isinstance(checkpoint, dict) else None
+    if not isinstance(reid, dict) or "state_dict" not in checkpoint:
+        raise ConfigError(
+            f"{path} is no checkpoint of this project: it has no entry 'reid' beside its weights. Weights alone can be "
+            "trained on with backbone.weights=<file>."
+        )
+    if lacking := [key for key in ("config", "stage", "labels") if key not in reid]:
+        raise ConfigError(f"{path} does not say its {', '.join(lacking)} under 'reid', as a run's checkpoints do.")
+    return cast(dict[str, Any], checkpoint)
 
 
 def saved_stage(method: ReIDMethod) -> DictConfig:
@@ -69,7 +110,8 @@ def restore_method(path: Path) -> ReIDMethod:
     """The method of a checkpoint with its weights, ready to embed.
 
     Raises:
-        ConfigError: See `load_checkpoint`; also if the configuration inside names a class it must not name.
+        ConfigError: See `load_checkpoint`; also if the configuration inside names a class it must not name, or the
+            weights are not those of the network that it describes.
     """
     checkpoint = load_checkpoint(path)
     provenance = checkpoint["reid"]
@@ -78,6 +120,11 @@ def restore_method(path: Path) -> ReIDMethod:
     for key in ("method", "backbone"):
         check_target(key, cfg[key])
     method = build_method(cfg, len(provenance["labels"]), provenance.get("names", {}))
+    if wrong := differences(method.state_dict(), checkpoint["state_dict"]):
+        raise ConfigError(
+            f"The weights in {path} are not those of the network that it describes: {wrong}. It was changed after it "
+            "was written, or written by another version of this software."
+        )
     method.load_state_dict(checkpoint["state_dict"])
     method.provenance = provenance
     return method

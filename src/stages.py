@@ -1,7 +1,6 @@
 """The loop over a run's stages."""
 
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
 from src.callbacks import SaveWhenTerminated, StopWhenNotFinite
-from src.checkpoint import build_method, load_checkpoint
+from src.checkpoint import WholeCheckpoints, build_method, load_checkpoint
 from src.config import ConfigError
 from src.data import ReIDDataModule, training_records
 from src.evaluation import build_data, build_trainer, embed, refuse_finished
@@ -24,6 +23,7 @@ from src.methods.base import ReIDMethod
 from src.methods.pretrained import PretrainedFeatures
 from src.mining import mine_for_stage, stage_options
 from src.retrieval import TripModel, make_steps
+from src.tracking import run_ends_here
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class Stage:
         load: Where the weights come from: `"previous"`, the stage before (the first one has the backbone's own), null
             for the backbone's own, or the path of a checkpoint.
         replace: Parts of names of what is not loaded and starts anew: `["classifier"]`, whose identities change.
+        allow_partial: Take over the weights that fit, and say which do not, instead of refusing all.
         freeze: Names of modules that stay as they are, the statistics of their normalisations too.
         mine: A node of the group `mining`, to train on images of the stage's test set too, with pseudo-identities; its
             `checkpoint` is the model that mines, null for the weights that the stage loads or else those of the stage
@@ -54,6 +55,7 @@ class Stage:
     transforms: Any
     load: str | None = "previous"
     replace: Sequence[str] = ("classifier",)
+    allow_partial: bool = False
     freeze: Sequence[str] = ()
     mine: Any = None
 
@@ -63,14 +65,14 @@ class TrainConfig:
     """The top-level keys of `conf/train.yaml`; see there for what each means."""
 
     name: Any
-    seed: Any
-    epochs: Any
-    validate_every: Any
+    seed: int
+    epochs: int
+    validate_every: int
     test_checkpoint: Any
-    compare_untrained: Any
-    workers: Any
-    eval_batch_size: Any
-    repeat_batches: Any
+    compare_untrained: bool
+    workers: int | None
+    eval_batch_size: int
+    repeat_batches: bool
     method: Any
     backbone: Any
     data: Any
@@ -104,6 +106,7 @@ def interrupted(folder: str) -> DictConfig:
     return cfg
 
 
+@run_ends_here()
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Trains every stage in order, then tests the outcome of the last.
 
@@ -152,8 +155,6 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         log.warning("%s has no tasks, so nothing is measured; the weights are in %s.", data.name, checkpoint)
     if embeddings is not None:
         metrics = measure(cfg, [embeddings], method.retrieval.results, steps=steps, untrained=untrained)
-    if (wandb := sys.modules.get("wandb")) is not None and wandb.run is not None:
-        wandb.finish()  # else the next run of a sweep, in this same process, would go on with it
     return metrics
 
 
@@ -188,7 +189,7 @@ def train_stage(
     for other in cfg.stages.values():
         method.check_parts(other.get("freeze", ()))  # before the first stage is trained, not after it
     if source is not None:
-        method.take_over(load_checkpoint(source)["state_dict"], stage.replace, str(source))
+        method.take_over(load_checkpoint(source)["state_dict"], stage.replace, str(source), stage.allow_partial)
     method.freeze_parts(stage.freeze)
     method.optim = instantiate(stage.optim, _convert_="all")
     method.provenance = {
@@ -199,7 +200,6 @@ def train_stage(
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "trips": None if trips is None else asdict(trips),
     }
-    # Lightning writes a checkpoint beside its place and then moves it, so a killed run keeps the previous one whole.
     best = ModelCheckpoint(folder, "best", monitor="val/mAP", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     watching = [SaveWhenTerminated(folder / "last.ckpt"), StopWhenNotFinite(folder)]
@@ -209,6 +209,7 @@ def train_stage(
         check_val_every_n_epoch=min(cfg.validate_every, stage.epochs),
         logger=[logger(save_dir=str(folder)) for logger in instantiate(cfg.logger).values()],
         callbacks=[*instantiate(cfg.callbacks).values(), best, last, *watching],
+        plugins=[WholeCheckpoints()],
     )
     if trainer.is_global_zero:  # what was trained on, whatever becomes of the data set
         write_atomically(folder / "table.csv", data.table.to_csv(index_label="row"))

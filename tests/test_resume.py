@@ -1,25 +1,31 @@
 """A run that is told to end, or killed, goes on and ends with the very weights of one that was left alone."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src import stages
+from src.callbacks import SaveWhenTerminated
 from src.checkpoint import load_checkpoint
 from src.methods.dndm import DNDM
 
 #: Partners are drawn at random, so the generators' states matter too.
 SMALL = (
-    *("method=dndm", "method.pairing=random", "data=quickstart", "backbone=efficientnet_lite0", "transforms.size=64"),
+    *("method=dndm", "method.pairing=random", "data=quickstart", "backbone=efficientnet_lite0", "transforms.size=32"),
     *("trainer=cpu", "+trainer.limit_train_batches=4", "sampler.ids=3", "sampler.day=1", "sampler.night=1"),
     *(
         "optim.schedule.warmup_epochs=0",
@@ -50,30 +56,93 @@ def one_thread():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_sigterm_saves_between_two_batches(checked, tmp_path, monkeypatch, one_thread, workers):
-    def made(name):
+def test_sigterm_saves_between_two_batches(checked, tmp_path, monkeypatch, one_thread):
+    def made(name, workers):
         return checked(*SMALL, "epochs=2", f"workers={workers}", f"paths.run_dir={tmp_path}/{name}")
 
-    whole = stages.run(made("whole"))
-    seen = []
+    whole = stages.run(made("whole", 0))
+    # Epoch and number of the batch at whose start the signal comes, and the steps that the checkpoint then has.
+    for hook, moment, steps, workers in (("train", (1, 1), 6, 2), ("validation", (0, 1), 4, 0)):
+        stopped = tmp_path / hook
+        seen = []
+
+        def terminate(method, batch, index, seen=seen, moment=moment):
+            seen.append((method.current_epoch, index))
+            if seen[-1] == moment:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(f"src.methods.dndm.DNDM.on_{hook}_batch_start", terminate, raising=False)
+            with pytest.raises(SIGTERMException):
+                stages.run(made(hook, workers))
+        assert seen[-1] == moment
+        assert load_checkpoint(stopped / "stages/main/last.ckpt")["global_step"] == steps
+        resumed = stages.run(stages.interrupted(str(stopped)))
+        assert resumed["steps"] == whole["steps"] == 8
+        assert_same(weights(tmp_path / "whole"), weights(stopped))
+        assert resumed["tasks"] == whole["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("doing", "loss", "expected"),
+    [
+        (TrainerFn.FITTING, 1.0, ["last.ckpt"]),
+        (TrainerFn.FITTING, float("nan"), []),  # of the batch at hand, whose weights are lost
+        (TrainerFn.TESTING, 1.0, []),  # when the weights may be those of best.ckpt, and there is no optimiser
+    ],
+)
+def test_sigterm_saves_only_what_training_can_go_on_with(caplog, doing, loss, expected):
+    saved = []
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision: decision)
+    metrics = {"train/loss": torch.tensor(loss)}
+    trainer = SimpleNamespace(state=SimpleNamespace(fn=doing), strategy=strategy, callback_metrics=metrics)
+    trainer.is_global_zero, trainer.save_checkpoint = True, lambda path: saved.append(path.name)
+    SaveWhenTerminated(Path("last.ckpt")).on_exception(trainer, None, SIGTERMException())
+    assert saved == expected
+    assert "Told to end: the weights are in last.ckpt" in caplog.text
+
+
+def one_of_two(rank, port, run):
+    """What one of two processes does, as torchrun would start it: a whole run, a stopped one, which goes on."""
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "x"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    stages.run(run("whole"))
 
     def terminate(method, batch, index):
-        seen.append((method.current_epoch, index))
-        if (method.current_epoch, index) == (1, 1):
+        if (rank, method.current_epoch, index) == (1, 0, 1):  # the other must stop after the same batch
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with monkeypatch.context() as patched:
-        patched.setattr("src.methods.dndm.DNDM.on_train_batch_start", terminate, raising=False)
-        with pytest.raises(SIGTERMException):
-            stages.run(made("stopped"))
-    assert seen[-1] == (1, 1)
-    stopped = load_checkpoint(tmp_path / "stopped/stages/main/last.ckpt")
-    assert stopped["global_step"] == 6
-    resumed = stages.run(stages.interrupted(f"{tmp_path}/stopped"))
-    assert resumed["steps"] == whole["steps"] == 8
+    DNDM.on_train_batch_start = terminate
+    with pytest.raises(SIGTERMException):
+        stages.run(run("stopped"))
+    del DNDM.on_train_batch_start
+    stages.run(stages.interrupted(run("stopped").paths.run_dir))
+
+
+@pytest.mark.slow
+def test_two_processes_stop_after_the_same_batch_and_go_on(checked, tmp_path):
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "+trainer.limit_train_batches=3", "workers=0")
+    configurations = {
+        name: checked(*SMALL[:5], *two, *SMALL[7:], "epochs=1", f"paths.run_dir={tmp_path}/{name}")
+        for name in ("whole", "stopped")
+    }
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    fork = multiprocessing.get_context("fork")  # a fresh process would take seconds to import all there is
+    processes = [fork.Process(target=one_of_two, args=(rank, port, configurations.get)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=300)
+        process.kill()  # where it hangs
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert load_checkpoint(tmp_path / "stopped/stages/main/last.ckpt")["global_step"] == 3
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
-    assert resumed["tasks"] == whole["tasks"]
+    one, other = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in configurations)
+    assert one["tasks"] == other["tasks"]
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_lists_the_images(composed, tmp_path, monkeypatch):
@@ -107,11 +176,15 @@ def test_a_run_killed_at_random_moments_ends_as_one_left_alone(tmp_path, quickst
     epochs = 8
 
     def start(folder, *overrides):
-        command = [sys.executable, "-m", "src.train", *SMALL, f"epochs={epochs}", "workers=0", *overrides]
+        command = [sys.executable, "-m", "src.train", *SMALL, f"epochs={epochs}", "workers=1", *overrides]
         command += [f"paths.data_dir={quickstart.parent}", f"paths.run_dir={folder}"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
-            [*command, f"hydra.run.dir={folder}"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [*command, f"hydra.run.dir={folder}"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a group of its own, for signals
         )
 
     def finish(process):
@@ -128,6 +201,12 @@ def test_a_run_killed_at_random_moments_ends_as_one_left_alone(tmp_path, quickst
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.5))
         if process.poll() is None:
+            if kills == 0:  # the first time as clusters do: politely, and all processes
+                os.killpg(process.pid, signal.SIGTERM)
+                said = process.communicate()[0].decode()
+                assert process.returncode == 128 + signal.SIGTERM, said
+                assert said.count("Told to end: the weights are in") == 1
+                assert "Traceback" not in said
             process.kill()
             process.wait()
             if (killed / "metrics.json").exists():  # it was done just before

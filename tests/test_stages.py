@@ -13,7 +13,7 @@ from src.config import ConfigError
 from src.methods.bot import BoT
 from src.networks import Backbone
 
-SMALL = ("backbone=efficientnet_lite0", "transforms.size=64", "workers=0", "trainer=cpu", "logger=csv")
+SMALL = ("backbone=efficientnet_lite0", "transforms.size=32", "workers=0", "trainer=cpu", "logger=csv")
 TWO = (
     *SMALL,
     "method=vehiclenet",
@@ -122,10 +122,32 @@ def test_weights_that_do_not_fit_are_refused_with_what_differs():
         method.backbone.stages[0].layer1[0].conv1.weight, fitting["backbone.stages.0.layer1.0.conv1.weight"]
     )
     assert method.neck.classifier.weight.shape == (3, 512)
-    with pytest.raises(ValueError, match=r"x\.ckpt do not fit: 1 of another shape \(neck\.classifier\.weight, …\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"x\.ckpt do not fit: 1 of another shape \(neck\.classifier\.weight \(5, 512\), here \(3, 512\)\); .*"
+        r"`replace` .* \(now nothing\), or set its `allow_partial`",
+    ):
         method.take_over(fitting, [], "x.ckpt")
     with pytest.raises(ValueError, match=r"198 unknown here .*27 of another shape"):
         method.take_over(bot(name="resnet50").state_dict(), ["classifier"], "x.ckpt")
+
+
+def test_what_fits_of_other_weights_is_taken_over_on_request(caplog):
+    method, other = bot(), bot(5)
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    given = other.state_dict()
+    given["head.weight"] = given.pop("neck.bn.weight") + 1
+    method.take_over(given, [], "x.ckpt", allow_partial=True)
+    left_out = {"neck.bn.weight", "neck.classifier.weight"}
+    for name, value in method.state_dict().items():
+        assert torch.equal(value, before[name] if name in left_out else given[name]), name
+    assert (
+        f"Of x.ckpt {len(before) - 2} of {len(before)} weights are taken over; left out: 1 missing (neck.bn.weight); "
+        "1 unknown here (head.weight); 1 of another shape (neck.classifier.weight (5, 512), here (3, 512))."
+    ) in caplog.text
+    strange = {f"net.{name}": value for name, value in given.items()}
+    with pytest.raises(ValueError, match=r"Nothing of the weights of x\.ckpt fits: .* use the same method"):
+        method.take_over(strange, [], "x.ckpt", allow_partial=True)
 
 
 def test_frozen_parts_neither_learn_nor_collect_statistics():

@@ -229,6 +229,12 @@ def _trial(table: pd.DataFrame, name: str, as_query: NDArray[np.bool_], as_galle
         sides.append(rows.astype(np.int64))
     query, gallery = sides
     _refuse_unknown(table, name, query)
+    vehicles = pd.MultiIndex.from_frame(table[["dataset", "vehicle_id"]])
+    if not vehicles[query].isin(vehicles[gallery]).any():
+        raise DataError(
+            f"Task {name!r}: no vehicle of the {len(query)} queries of data set {_dataset(table)!r} is in the gallery, "
+            "so there is nothing to find; number vehicles alike in both, or choose other data.tasks."
+        )
     return Trial(query, gallery)
 
 

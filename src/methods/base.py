@@ -1,6 +1,7 @@
 """What every method shares: the training step, exact validation, and a checkpoint that describes itself."""
 
 import difflib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self, cast
 
@@ -14,6 +15,21 @@ from src.methods.retrieval_metric import RetrievalMetric
 from src.methods.views import Batch, Views
 from src.networks import Backbone
 from src.random_states import random_states, set_random_state
+
+log = logging.getLogger(__name__)
+
+
+def differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """What of given weights does not fit a network's own, with the first name of each kind; empty if all does."""
+    other = [name for name, value in given.items() if name in own and own[name].shape != value.shape]
+    kinds = {
+        "missing": [name for name in own if name not in given],
+        "unknown here": [name for name in given if name not in own],
+        "of another shape": [f"{name} {(*given[name].shape,)}, here {(*own[name].shape,)}" for name in other],
+    }
+    return "; ".join(
+        f"{len(names)} {kind} ({names[0]}{', …' if len(names) > 1 else ''})" for kind, names in kinds.items() if names
+    )
 
 
 class ReIDMethod(LightningModule):
@@ -114,35 +130,40 @@ class ReIDMethod(LightningModule):
         total = torch.stack([*losses.values()]).sum()
         self.log("train/loss", total, prog_bar=True, on_step=True, on_epoch=False)
         for name, value in {**losses, "total": total}.items():
-            self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch["label"]))
+            size = len(batch["label"])
+            self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return total
 
-    def take_over(self, weights: Mapping[str, Tensor], replace: Sequence[str], source: str) -> None:
+    def take_over(
+        self, weights: Mapping[str, Tensor], replace: Sequence[str], source: str, allow_partial: bool = False
+    ) -> None:
         """Takes over the weights of an earlier stage or another run, all but those that start anew.
 
         Args:
             weights: A state dict.
             replace: Parts of names, `"classifier"`: what has one in its name starts anew.
             source: Where the weights are from, for the message.
+            allow_partial: Take over what fits by name and shape, and say what does not.
 
         Raises:
-            ValueError: If any other name or shape differs.
+            ValueError: If any other name or shape differs, or with `allow_partial` all of them.
         """
-        own = self.state_dict()
-        kept = {name: value for name, value in weights.items() if not any(part in name for part in replace)}
-        wanted = {name for name in own if not any(part in name for part in replace)}
-        wrong = {
-            "missing": sorted(wanted - kept.keys()),
-            "unknown here": sorted(kept.keys() - wanted),
-            "of another shape": [name for name in wanted & kept.keys() if own[name].shape != kept[name].shape],
-        }
-        if any(wrong.values()):
-            said = "; ".join(f"{len(names)} {what} ({names[0]}, …)" for what, names in wrong.items() if names)
-            raise ValueError(
-                f"The weights of {source} do not fit: {said}; use the same method and backbone, or name in the stage's "
-                f"`replace` what shall start anew (now {', '.join(replace) or 'nothing'})."
-            )
-        self.load_state_dict(kept, strict=False)
+        own, given = (
+            {name: value for name, value in state.items() if not any(part in name for part in replace)}
+            for state in (self.state_dict(), weights)
+        )
+        fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
+        if wrong := differences(own, given):
+            if not fitting:
+                raise ValueError(f"Nothing of the weights of {source} fits: {wrong}; use the same method and backbone.")
+            if not allow_partial:
+                raise ValueError(
+                    f"The weights of {source} do not fit: {wrong}; use the same method and backbone, name in the "
+                    f"stage's `replace` what shall start anew (now {', '.join(replace) or 'nothing'}), or set its "
+                    f"`allow_partial` to take over the {len(fitting)} of {len(own)} that fit."
+                )
+            log.warning("Of %s %d of %d weights are taken over; left out: %s.", source, len(fitting), len(own), wrong)
+        self.load_state_dict(fitting, strict=False)
 
     def check_parts(self, names: Sequence[str]) -> None:
         """Refuses names that are no modules of this method.
@@ -178,7 +199,13 @@ class ReIDMethod(LightningModule):
         """The stage's optimiser, and its schedule stepped once an epoch."""
         if self.optim is None:
             raise RuntimeError("Set `method.optim` before fitting: the stage decides the optimiser.")
-        optimizer, schedule = self.optim.build(self, self.head)
+        factor = 1.0
+        if self.optim.scale_lr != "none":
+            trainer = cast(Any, self.trainer)
+            images = trainer.datamodule.train_batch_size * trainer.world_size * trainer.accumulate_grad_batches
+            factor = self.optim.factor(images)
+            log.info("Learning rates × %.3g, for %d images a step.", factor, images)
+        optimizer, schedule = self.optim.build(self, self.head, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
     def setup(self, stage: str) -> None:
@@ -192,7 +219,8 @@ class ReIDMethod(LightningModule):
 
     def _log_retrieval(self, prefix: str) -> None:
         for name, value in self.retrieval.compute().items():
-            self.log(f"{prefix}/{name}", value, prog_bar=name == "mAP")
+            # Alike in all processes, which Lightning cannot know.
+            self.log(f"{prefix}/{name}", value, prog_bar=name == "mAP", sync_dist=True)
         self.retrieval.reset()
 
     def validation_step(self, batch: Batch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -54,10 +55,19 @@ def same_images(one: Embeddings, other: Embeddings) -> bool:
 
 
 def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
-    """Writes an embeddings folder; `meta.json` comes last, so a folder that has it is whole."""
+    """Writes an embeddings folder; `meta.json` comes last, so a folder that has it is whole.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"features": embeddings.features.float().cpu().contiguous(), "rows": torch.from_numpy(embeddings.rows)}
-    save_file(tensors, folder / _FILES[0])
+    try:
+        save_file(tensors, folder / _FILES[0])
+    except SafetensorError as error:
+        raise OSError(
+            f"{folder / _FILES[0]} cannot be written ({error}). Make room, or choose another folder."
+        ) from error
     embeddings.table.to_csv(folder / _FILES[1], index_label="row")
     distances = embeddings.camera_distances
     roads = None if distances is None else {"cameras": distances.index.tolist(), "metres": distances.values.tolist()}
