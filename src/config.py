@@ -3,13 +3,18 @@
 import difflib
 import inspect
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
+
+from src.processes import on_first_process, run_id
+from src.sweeps import sweep_of
 
 _HERE = Path(__file__).resolve().parent
 #: The `conf/` folder: inside the package when installed from a wheel, beside it in a checkout.
@@ -24,12 +29,32 @@ TARGET_PACKAGES = ("src.data.", "src.methods.", "src.networks.", "torch.optim.",
 OmegaConf.register_new_resolver("new_id", lambda: secrets.token_hex(4), replace=True, use_cache=True)
 
 
+def _sweep_name(run_dir: str) -> str | None:
+    """`${sweep_name:<run folder>}`: the name of the sweep that a run is a job of, null for a single run."""
+    sweep = sweep_of(Path(run_dir))
+    return None if sweep is None else sweep.name
+
+
+def _chosen(*groups: str) -> list[str]:
+    """`${chosen:method,data}`: what was chosen from these groups of the configuration, where anything was."""
+    from hydra.core.hydra_config import HydraConfig
+
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    return [str(choices[group]) for group in groups if choices.get(group)]
+
+
+OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
+OmegaConf.register_new_resolver("chosen", _chosen, replace=True)
+OmegaConf.register_new_resolver("run_id", run_id, replace=True, use_cache=True)
+OmegaConf.register_new_resolver("on_first_process", on_first_process, replace=True)
+
+
 class ConfigError(ValueError):
     """A configuration that cannot mean anything; the message is one sentence for the user."""
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Refuses unknown keys and targets before anything is built.
+    """Refuses unknown keys and targets, and text where a number belongs, before anything is built.
 
     Hydra itself refuses an unknown key on the command line. This finds those in YAML files, where Hydra would merge
     them silently or fail long after the start.
@@ -44,9 +69,14 @@ def check_config(cfg: DictConfig) -> None:
     from src.stages import Stage, TrainConfig
 
     _check_keys("", cfg, [f.name for f in fields(TrainConfig)])
+    _check_numbers("", cfg, get_type_hints(TrainConfig))
+    for key in ("epochs", "validate_every", "eval_batch_size"):
+        _check_at_least_one(key, cfg.get(key))
     _check_data("data", cfg.data)
     for name, stage in cfg.stages.items():
         _check_keys(f"stages.{name}", stage, [f.name for f in fields(Stage)])
+        _check_numbers(f"stages.{name}", stage, get_type_hints(Stage))
+        _check_at_least_one(f"stages.{name}.epochs", stage.get("epochs"))
         _check_data(f"stages.{name}.data", stage.data)
         if stage.get("mine"):
             _check_keys(f"stages.{name}.mine", stage.mine, [*(f.name for f in fields(Mining)), "checkpoint"])
@@ -66,6 +96,7 @@ def _check_needs(method: DictConfig, key: str, data: DictConfig) -> None:
         )
 
 
+@cache
 def _data_sets_with(columns: frozenset[str]) -> list[str]:
     from hydra import compose
 
@@ -173,10 +204,39 @@ def check_target(key: str, node: DictConfig) -> None:
         raise ConfigError(
             f"{key}._target_ is {target!r}, but configurations may only name classes of {', '.join(TARGET_PACKAGES)}."
         )
-    parameters = inspect.signature(get_object(target)).parameters
+    parameters = inspect.signature(get_object(target), eval_str=True).parameters
+    _check_numbers(key, node, {name: parameter.annotation for name, parameter in parameters.items()})
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return
     _check_keys(key, node, [*parameters, "_target_", "_partial_"], owner=target)
+
+
+def _check_at_least_one(key: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ConfigError(f"{key} is {value}, expected at least 1.")
+
+
+_NUMBERS = {int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+
+
+def _check_numbers(key: str, node: DictConfig, types: Mapping[str, Any]) -> None:
+    """Refuses text, and fractions, where only other numbers can be meant."""
+    for name, kind in types.items():
+        if name not in node or OmegaConf.is_interpolation(node, name):  # that one is checked where it is written
+            continue
+        allowed, value = _plain_types(kind), node[name]
+        fraction = isinstance(value, float) and not value.is_integer() and float not in allowed
+        if not allowed & {str, Any} and (fraction or isinstance(value, str)):
+            expected = " or ".join(said for number, said in _NUMBERS.items() if number in allowed)
+            if expected:
+                raise ConfigError(f"{key + '.' if key else ''}{name} is {value!r}, expected {expected}.")
+
+
+def _plain_types(kind: Any) -> set[Any]:
+    """The types that a union is of; the types of its values for a choice of values."""
+    if get_origin(kind) in (Union, UnionType):
+        return set().union(*(_plain_types(part) for part in get_args(kind)))
+    return {type(value) for value in get_args(kind)} if get_origin(kind) is Literal else {kind}
 
 
 def _check_keys(key: str, node: DictConfig, allowed: Collection[str], owner: str = "") -> None:

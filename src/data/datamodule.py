@@ -1,6 +1,7 @@
 """A data set as Lightning wants it."""
 
 import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,17 +190,10 @@ class ReIDDataModule(LightningDataModule):
             DataError: If there is no sampler, nothing to train on, too little to fill a batch, or no mask where the
                 transforms need some.
         """
-        train = self.table[self.table["split"] == "train"]
-        if self._make_sampler is None or train.empty:
-            lacking = "no sampler was given" if self._make_sampler is None else f"{self.name!r} has no training images"
-            raise DataError(
-                f"There is nothing to train on: {lacking}; choose data with a training split, and a sampler."
-            )
+        sampler = self._sampler()
         table = self._with_masks(self.transforms.mask or self.transforms.background > 0)
         if self.transforms.background:
             require_masks(table, self.transforms.mask_files, self.name)
-        rank, world_size = self._processes()
-        sampler = self._make_sampler(table=train, seed=self.seed, rank=rank, world_size=world_size)
         sampler.repeat = self._repeat_batches
         if self.trainer is not None:
             # Loader processes draw batches before Lightning says which epoch it is.
@@ -219,6 +213,21 @@ class ReIDDataModule(LightningDataModule):
             target=self._target,
         )
         return DataLoader(dataset, batch_sampler=sampler, persistent_workers=self._num_workers > 0, **self._loading())
+
+    @property
+    def train_batch_size(self) -> int:
+        """Images of a training batch of one process."""
+        return self._sampler().batch_size
+
+    def _sampler(self) -> BatchSampler:
+        train = self.table[self.table["split"] == "train"]
+        if self._make_sampler is None or train.empty:
+            lacking = "no sampler was given" if self._make_sampler is None else f"{self.name!r} has no training images"
+            raise DataError(
+                f"There is nothing to train on: {lacking}; choose data with a training split, and a sampler."
+            )
+        rank, world_size = self._processes()
+        return self._make_sampler(table=train, seed=self.seed, rank=rank, world_size=world_size)
 
     def val_dataloader(self) -> list[DataLoader[Item]]:
         """Every row of the tasks once, over all processes together; no loader if there are no tasks."""
@@ -265,4 +274,10 @@ class ReIDDataModule(LightningDataModule):
             "num_workers": self._num_workers,
             "pin_memory": torch.cuda.is_available(),
             "generator": torch.Generator(),  # else a loader draws from the one that dropout draws from
+            "worker_init_fn": _ignore_sigterm,
         }
+
+
+def _ignore_sigterm(_worker: int) -> None:
+    """A cluster tells all processes of a job to end; those that load are still needed for the batch before the end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hydra.utils import instantiate
 from torch import nn
 
+from src.methods.base import ReIDMethod
 from src.methods.optim import Optim, Schedule
 
 
@@ -48,3 +51,51 @@ def test_frozen_parameters_are_left_out():
 def test_milestones_without_their_factors_are_refused(milestones, factors):
     with pytest.raises(ValueError, match="one factor for each"):
         Schedule(milestones=milestones, factors=factors)
+
+
+class Linear(ReIDMethod):
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.classifier = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    @property
+    def head(self):
+        return [self.classifier]
+
+
+@pytest.mark.parametrize(
+    ("rule", "processes", "accumulated", "factor"),
+    [
+        ("none", 8, 1, 1),
+        ("linear", 1, 1, 32 / 64),
+        ("linear", 2, 1, 1),
+        ("linear", 8, 2, 8),
+        ("sqrt", 1, 1, 0.5**0.5),
+        ("sqrt", 8, 1, 2),
+    ],
+)
+def test_rates_follow_the_images_of_a_step_over_all_processes(composed, rule, processes, accumulated, factor):
+    cfg = composed("optim=dndm_released", f"optim.scale_lr={rule}", "optim.reference_batch=64")
+    method = Linear()
+    method.optim = instantiate(cfg.optim)
+    method.trainer = SimpleNamespace(
+        world_size=processes, accumulate_grad_batches=accumulated, datamodule=SimpleNamespace(train_batch_size=32)
+    )
+    schedule = method.configure_optimizers()["lr_scheduler"]["scheduler"]
+    assert schedule.base_lrs == pytest.approx([0.01 * factor, 0.1 * factor])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale_lr": "cubic", "reference_batch": 64}, r"optim.scale_lr is 'cubic', expected none, linear or sqrt"),
+        (
+            {"scale_lr": "linear"},
+            r"optim.scale_lr=linear needs to know .* optim.reference_batch=64, say, instead of None",
+        ),
+        ({"scale_lr": "sqrt", "reference_batch": 0}, r"instead of 0"),
+    ],
+)
+def test_a_rule_without_its_reference_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Optim(torch.optim.SGD, **options)
