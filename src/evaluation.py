@@ -1,5 +1,7 @@
 """Evaluates checkpoints and embeddings."""
 
+import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,10 @@ from src.methods.base import ReIDMethod
 from src.methods.views import Views
 from src.results import file_sha
 from src.retrieval import Embeddings, make_steps, read_embeddings, write_embeddings
+from src.sweeps import sweep_of
+from src.tracking import run_ends_here
+
+log = logging.getLogger(__name__)
 
 
 def build_data(
@@ -65,6 +71,7 @@ def build_trainer(cfg: DictConfig, **options: Any) -> Trainer:
     return instantiate(cfg.trainer, use_distributed_sampler=False, num_sanity_val_steps=0, **options)
 
 
+@run_ends_here()
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Evaluates checkpoints, on their own data set or another one, or embeddings that a run has left.
 
@@ -117,18 +124,21 @@ def evaluation_stage(method: ReIDMethod, data: DictConfig | None) -> DictConfig:
 
 
 def _embed(cfg: DictConfig, checkpoint: Path, folder: Path) -> Embeddings | None:
-    """Embeds the data set with a checkpoint's method; see `embed`."""
+    """Embeds the data set with a checkpoint's method, unless another job of the sweep has; see `embed`."""
     seed_everything(cfg.seed, workers=True, verbose=False)
     method = restore_method(checkpoint)
+    method.views = _views(cfg, method)
     stage = evaluation_stage(method, cfg.get("data"))
     if contaminated(cfg):
         stage.transforms.contamination = cfg.contamination
     data = build_data(cfg, stage)
     trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
-    embeddings = embed(cfg, method, data, trainer, checkpoint, folder)
+    data.setup("test")
+    made = _of_another_job(folder, _meta(method, data, trainer, checkpoint)) if trainer.world_size == 1 else None
+    embeddings = made or embed(cfg, method, data, trainer, checkpoint, folder)
     if cfg.attention and embeddings is not None:
         picture = f"{folder.name.replace('embeddings', 'attention')}.png"
-        write_attention(folder.parent / "figures" / picture, method, data, cfg.attention)
+        write_attention(folder.parent / "figures" / picture, method, data.eval_dataset(), data.eval_rows, cfg.attention)
     return embeddings
 
 
@@ -182,7 +192,15 @@ def embed(
     if not trainer.is_global_zero:
         return None
     found = method.retrieval.embeddings
-    meta = {
+    meta = _meta(method, data, trainer, checkpoint) | {"dimensions": found.features.shape[1]}
+    embeddings = Embeddings(found.features, found.rows, data.table, data.camera_distances, meta)
+    write_embeddings(folder, embeddings)
+    return embeddings
+
+
+def _meta(method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, checkpoint: Path) -> dict[str, Any]:
+    """What embeddings depend on, and what is needed to evaluate them."""
+    return {
         "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
         "checkpoint_sha": file_sha(checkpoint),
         "precision": str(trainer.precision),
@@ -192,9 +210,23 @@ def embed(
         "holdout": data.holdout,
         "trips": method.provenance.get("trips"),
         "views": asdict(method.views),
-        "dimensions": found.features.shape[1],
         "contamination": None if data.transforms.contamination is None else asdict(data.transforms.contamination),
     }
-    embeddings = Embeddings(found.features, found.rows, data.table, data.camera_distances, meta)
-    write_embeddings(folder, embeddings)
-    return embeddings
+
+
+def _of_another_job(folder: Path, meta: dict[str, Any]) -> Embeddings | None:
+    """The same embeddings, made by another job of this sweep over what comes after them; None if there are none.
+
+    Args:
+        folder: Where this job would put them.
+        meta: What they depend on.
+    """
+    if (sweep := sweep_of(folder.parent)) is None:
+        return None
+    wanted = json.loads(json.dumps(meta))  # tuples as lists, as in the file
+    for written in sorted(sweep.glob(f"*/{folder.name}/meta.json")):
+        said = json.loads(written.read_text(encoding="utf-8"))
+        if {key: said.get(key) for key in wanted} == wanted:
+            log.info("The embeddings are those of %s.", written.parent)
+            return read_embeddings(written.parent)
+    return None

@@ -9,10 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.config import ConfigError
 from src.data import Task, build_tasks, training_records
-from src.figures import draw_roc, draw_trips, print_metrics, write_rank_lists
+from src.figures import choose_rank_lists, draw_roc, draw_trips, print_metrics, write_rank_lists
 from src.methods.task_results import TaskResult, evaluate_task
 from src.results import write_metrics
 from src.retrieval import Embeddings, Index, make_steps, recall, same_images, search
+from src.tracking import log_results, open_run
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,10 @@ def measure(
     measured_with = first.meta if len(models) == 1 else _joined(models)
     config = OmegaConf.to_container(cfg, resolve=True)
     metrics = write_metrics(folder / "metrics.json", results, seed=cfg.seed, **measured_with, **extra, config=config)
-    write_rank_lists(folder / "figures", results, first.table, options.queries, options.top_k)
+    lists = choose_rank_lists(results, first.table, options.queries, options.top_k)
+    write_rank_lists(folder / "figures", lists, results, first.table)
+    if (tracked := open_run(cfg)) is not None:
+        log_results(tracked, metrics, results, lists, first.table, folder)
     print_metrics(metrics)
     return metrics
 

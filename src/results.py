@@ -47,6 +47,19 @@ def write_metrics(path: Path, results: Mapping[str, TaskResult], **context: Any)
     return metrics
 
 
+def mean_ap(run_dir: Path) -> float | None:
+    """The mean of the tasks' mean average precisions in a run's `metrics.json`; None if the run has none.
+
+    Args:
+        run_dir: The run's folder.
+    """
+    path = run_dir / "metrics.json"
+    if not path.is_file():
+        return None
+    tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"].values()
+    return float(sum(task["mAP"] for task in tasks) / len(tasks))
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
