@@ -1,4 +1,4 @@
-"""`python -m src.report runs=[…] [table=…]`: runs as a table and a page, beside the published one."""
+"""`python -m src.report run=… | runs=[…] [table=…]`: a run in pictures, runs beside published ones, a page."""
 
 import hydra
 from omegaconf import DictConfig
@@ -17,7 +17,9 @@ def main(cfg: DictConfig) -> None:
         from src.figures.report import write_report
 
         runs = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
-        write_report(runs, cfg.table, Path(cfg.paths.run_dir))
+        write_report(
+            runs, cfg.table, Path(cfg.paths.run_dir), run=cfg.run, vehicles=cfg.vehicles, attention=cfg.attention
+        )
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def read_run(folder: Path) -> Iterator[Measurement]:
     Raises:
         ConfigError: If `metrics.json` is not one of ours.
     """
-    metrics = _read(folder)
+    metrics = read_metrics(folder)
     settings, seed = _settings(metrics)
     models = metrics.get("models", [metrics])
     weights = "+".join(model["checkpoint_sha"] for model in models)
@@ -129,7 +129,15 @@ def read_run(folder: Path) -> Iterator[Measurement]:
             )
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """What a run's `metrics.json` says.
+
+    Args:
+        folder: The run, with `metrics.json`.
+
+    Raises:
+        ConfigError: If it is not one of ours.
+    """
     path = folder / "metrics.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -163,7 +171,7 @@ def _training(source: str, sha: str) -> dict[str, Any] | None:
     """What the run says that made a checkpoint or an embeddings folder, if it is about the same weights."""
     for folder in Path(source).parents:
         if (folder / "metrics.json").is_file():
-            metrics = _read(folder)
+            metrics = read_metrics(folder)
             return metrics if metrics.get("checkpoint_sha") == sha else None
     return None
 

@@ -4,27 +4,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import default_collate
 
-from src.data import ReIDDataModule
+from src.data import ReIDDataset
 from src.figures.style import plt
 from src.methods.base import ReIDMethod
 
 
-def write_attention(out: Path, method: ReIDMethod, data: ReIDDataModule, count: int) -> None:
+def write_attention(out: Path, method: ReIDMethod, dataset: ReIDDataset, rows: NDArray[np.int64], count: int) -> None:
     """Draws a sheet of heat maps, as Fig. 7 of DFR-ST has them: a row an image, as the method sees it, a column a map.
 
     Args:
         out: The picture's path.
         method: With its weights.
-        data: The data set, after `setup`.
-        count: How many images, evenly spread over those that are evaluated.
+        dataset: Images as the method is tested on them.
+        rows: Those to choose from.
+        count: How many images, evenly spread over the rows.
     """
-    rows = data.eval_rows[np.linspace(0, len(data.eval_rows) - 1, min(count, len(data.eval_rows))).astype(int)]
-    dataset = data.eval_dataset()
-    batch = default_collate([dataset[int(row)] for row in rows])
+    chosen = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    batch = default_collate([dataset[int(row)] for row in chosen])
     method.eval()
     maps = method.attention({name: values.to(method.device) for name, values in batch.items()})
     draw_attention(batch["image"].permute(0, 2, 3, 1).numpy(), {name: heat.cpu() for name, heat in maps.items()}, out)

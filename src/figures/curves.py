@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from src.figures.style import plt
 
@@ -23,19 +24,20 @@ def draw_curves(stage: Path, out: Path, untrained: dict[str, float] | None = Non
     columns = [str(column) for column in log]
     losses = [c for c in columns if c.startswith("train/") and c not in ("train/loss", "train/total")]
     scores = [c for c in columns if c.startswith("val/") and c.endswith("/mAP") and c != "val/mAP"]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(4.2, 5.6), sharex=True)
     for column in losses:
         values = log.dropna(subset=[column])
-        left.plot(values["epoch"] + 1, values[column], label=column.removeprefix("train/").replace("_", " "))
+        upper.plot(values["epoch"] + 1, values[column], label=column.removeprefix("train/").replace("_", " "))
     for column in scores:
         values = log.dropna(subset=[column])
         task = column.removeprefix("val/").removesuffix("/mAP")
-        (line,) = right.plot(values["epoch"] + 1, values[column], marker="o", ms=3, label=task.replace("_", " "))
+        (line,) = lower.plot(values["epoch"] + 1, values[column], marker="o", ms=3, label=task.replace("_", " "))
         if untrained and task in untrained:
-            right.axhline(untrained[task], color=line.get_color(), ls="--", lw=1)
-    left.set(title="Training loss", xlabel="epoch", ylim=(0, None))
-    right.set(title="Validation mAP" + (" (dashed: untrained features)" if untrained else ""), xlabel="epoch")
-    for axes, drawn in ((left, losses), (right, scores)):
+            lower.axhline(untrained[task], color=line.get_color(), ls="--", lw=1)
+    upper.set(title="Training loss", ylim=(0, None))
+    upper.xaxis.set_major_locator(MaxNLocator(integer=True))
+    lower.set(title="Validation mAP" + (" (dashed: untrained features)" if untrained else ""), xlabel="epoch")
+    for axes, drawn in ((upper, losses), (lower, scores)):
         if drawn:
             axes.legend(frameon=False)
     figure.savefig(out)

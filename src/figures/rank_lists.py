@@ -61,7 +61,7 @@ def draw_tile(axes: plt.Axes, image: np.ndarray, colour: str, above: str, below:
     axes.axis("on")
     axes.imshow(_square(image))
     axes.set(xticks=[], yticks=[])
-    axes.set_title(above, fontsize=8, color=colour, loc="center", pad=3)
+    axes.set_title(above, fontsize=8, loc="center", pad=3)
     axes.set_xlabel(below, fontsize=7, labelpad=2)
     for spine in axes.spines.values():
         spine.set(visible=True, color=colour, linewidth=3)

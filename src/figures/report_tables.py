@@ -1,47 +1,16 @@
 """Tables of a report as text: ours, and a paper's with ours beside."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from src.comparison import ABSENT, Comparison, Parameter, Row
 from src.figures.published_tables import PublishedTable, is_of
+from src.figures.text_table import TextTable
 
 _SHOWN = ("mAP", "R1", "R5", "mINP")
 _NAMED = 5
 OURS, PUBLISHED = "ours", "published"
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A table that is ready to be shown anywhere.
-
-    Attributes:
-        title: What it shows.
-        columns: Headings.
-        rows: Cells.
-        notes: Sentences under it.
-        text_columns: How many columns on the left hold text; the others hold numbers.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-    text_columns: int
-
-    def for_terminal(self) -> Table:
-        """The table for `rich`."""
-        table = Table(title=self.title, title_justify="left")
-        for place, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if place < self.text_columns else "right")
-        for row in self.rows:
-            table.add_row(*map(Text, row))  # [1, 2] is no markup
-        return table
 
 
 def our_table(comparison: Comparison) -> TextTable:

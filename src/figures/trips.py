@@ -34,8 +34,8 @@ def draw_trips(train: pd.DataFrame, camera_distances: pd.DataFrame | None, out: 
     panels = [("time between two sightings, in the data set's unit", gaps, model.temporal)]
     if distances is not None and model.spatial is not None:
         panels.append(("road distance of the two cameras, m", distances, model.spatial))
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 2.8), squeeze=False)
-    for panel, (label, values, fit) in zip(axes[0], panels, strict=True):
+    figure, axes = plt.subplots(len(panels), 1, figsize=(4.2, 2.8 * len(panels)), squeeze=False)
+    for panel, (label, values, fit) in zip(axes[:, 0], panels, strict=True):
         positive = values[values > 0]
         # Density of the logarithm, on a logarithmic axis: trips span from a second to a day.
         bins = np.linspace(np.log(positive.min()), np.log(positive.max()), _BINS)

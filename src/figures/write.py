@@ -14,23 +14,25 @@ from src.methods.task_results import TaskResult
 log = logging.getLogger(__name__)
 
 
-def write_rank_lists(
-    folder: Path, results: Mapping[str, TaskResult], table: pd.DataFrame, queries: int, top_k: int
-) -> None:
-    """Writes `rank_list_<task>.png` for the first trial of every task that ranks images.
+def choose_rank_lists(
+    results: Mapping[str, TaskResult], table: pd.DataFrame, queries: int, top_k: int
+) -> dict[str, list[RankList]]:
+    """Some rank lists of the first trial of every task that ranks images, to be shown.
 
     Args:
-        folder: Where.
         results: Results of the tasks, with rank lists, by name.
         table: The record table.
         queries: How many queries, evenly spread over those that have a match.
         top_k: How many places.
+
+    Returns:
+        By task. Empty where the images are not on this machine.
     """
     if not Path(str(table["root"].iloc[0])).is_dir():
         log.info("No pictures of rank lists: the images' folder %s is not here.", table["root"].iloc[0])
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    ids, boxes = table["vehicle_id"].to_numpy(), table["box"].to_numpy()
+        return {}
+    ids = table["vehicle_id"].to_numpy()
+    shown = {}
     for name, result in results.items():
         task, trial, found = result.task, result.task.trials[0], result.trials[0]
         valid = np.flatnonzero(found.valid)
@@ -41,12 +43,31 @@ def write_rank_lists(
             query, listed = int(trial.query[place]), found.indices[place, :top_k]
             gallery, distances = trial.gallery[listed[listed >= 0]], found.distances[place, :top_k][listed >= 0]
             lists.append(RankList(query, gallery, ids[gallery] == ids[query], distances, found.ap[place]))
+        shown[name] = lists
+    return shown
+
+
+def write_rank_lists(
+    folder: Path, lists: Mapping[str, list[RankList]], results: Mapping[str, TaskResult], table: pd.DataFrame
+) -> None:
+    """Writes `rank_list_<task>.png` for every task that has rank lists to show.
+
+    Args:
+        folder: Where.
+        lists: The rank lists by task; see `choose_rank_lists`.
+        results: Results of the tasks, by name.
+        table: The record table.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    boxes = table["box"].to_numpy()
+    for name, entries in lists.items():
+        task, mean_ap = results[name].task, results[name].mean_ap
         draw_rank_lists(
-            lists,
+            entries,
             lambda row: read_image(image_path(table, row), str(boxes[row])),
             lambda row: _caption(table.iloc[row]),
             folder / f"rank_list_{name}.png",
-            f"{name.replace('_', ' ')}: {task.protocol.direction}, mAP {result.mean_ap:.3f}",
+            f"{name.replace('_', ' ')}: {task.protocol.direction}, mAP {mean_ap:.3f}",
         )
 
 
