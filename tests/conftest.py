@@ -1,5 +1,9 @@
 """Shared by all tests: the two small rendered sets, composed configurations, quiet threads."""
 
+import importlib
+import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from src.config import CONF_DIR, check_config, complete_pools
 
 ROOT = Path(__file__).resolve().parent.parent
 Compose = Callable[..., DictConfig]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +43,10 @@ def composed(tmp_path: Path) -> Iterator[Compose]:
     """Composes a configuration as the command line would: `composed("method=bot", config="train")`."""
 
     def make(*overrides: str, config: str = "train") -> DictConfig:
+        few = ["retrieval.queries=1"] if config in ("train", "evaluate") else []  # pictures take longer than training
         cfg = compose(
             config,
-            overrides=[f"paths.data_dir={ROOT / 'data'}", f"paths.run_dir={tmp_path / 'run'}", *overrides],
+            overrides=[f"paths.data_dir={ROOT / 'data'}", f"paths.run_dir={tmp_path / 'run'}", *few, *overrides],
             return_hydra_config=True,
         )
         # What Hydra knows only in a running job.
@@ -55,6 +61,30 @@ def composed(tmp_path: Path) -> Iterator[Compose]:
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         yield make
     GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """Runs `python -m <module> …` in `tmp_path`, and in this process, for to start one takes seconds."""
+
+    def run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        capfd.readouterr()
+        code: object = 0
+        try:
+            importlib.import_module(module).main()
+        except SystemExit as ended:
+            code = ended.code
+        out, err = capfd.readouterr()
+        if isinstance(code, str):  # as the interpreter does
+            code, err = 1, f"{err}{code}\n"
+        return subprocess.CompletedProcess([module, *arguments], int(str(code or 0)), out, err)
+
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield run
+    root.handlers[:], root.level = handlers, level  # Hydra has set its own
 
 
 @pytest.fixture
@@ -75,7 +105,7 @@ def untrained(composed: Compose, tmp_path: Path) -> Callable[..., Path]:
     """Writes a checkpoint as a run leaves it, but with no training behind it: `untrained("method=bot")`."""
 
     def make(*overrides: str) -> Path:
-        cfg = composed("backbone=efficientnet_lite0", "transforms.size=64", *overrides)
+        cfg = composed("backbone=efficientnet_lite0", "transforms.size=32", *overrides)
         names = {"colour": ["red", "white"], "type": ["sedan", "truck"]}
         method = build_method(cfg, 5, names)
         config = OmegaConf.to_container(cfg, resolve=True)

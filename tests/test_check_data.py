@@ -1,21 +1,7 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-
-def check_data(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    root = Path(__file__).resolve().parent.parent
-    return subprocess.run(
-        [sys.executable, "-m", "src.check_data", *arguments],
-        check=False,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={"PATH": "", "HOME": str(cwd), "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
-    )
 
 
 @pytest.fixture
@@ -31,10 +17,10 @@ def broken(tmp_path) -> Path:
     return root
 
 
-def test_problems_are_printed_written_and_give_exit_code_1(broken, tmp_path):
+def test_problems_are_printed_written_and_give_exit_code_1(command, broken, tmp_path):
     report = tmp_path / "found.json"
-    done = check_data(
-        "data=dn_348", f"data.root={broken}", "decode=true", "workers=2", f"report={report}", cwd=tmp_path
+    done = command(
+        "src.check_data", "data=dn_348", f"data.root={broken}", "decode=true", "workers=2", f"report={report}"
     )
     assert done.returncode == 1, done.stderr
     assert "Problem: 3 of 8 listed files are missing" in done.stdout
@@ -48,18 +34,18 @@ def test_problems_are_printed_written_and_give_exit_code_1(broken, tmp_path):
     assert names == ["unexpected_numbers", "missing_files", "empty_files", "unreadable_images"]
 
 
-def test_a_whole_data_set_gives_exit_code_0(quickstart, tmp_path):
-    done = check_data("data=quickstart", f"data.root={quickstart}", cwd=tmp_path)
+def test_a_whole_data_set_gives_exit_code_0(command, quickstart, tmp_path):
+    done = command("src.check_data", "data=quickstart", f"data.root={quickstart}")
     assert done.returncode == 0, done.stderr
     assert "No problems." in done.stdout
     (written,) = tmp_path.glob("outputs/check_data/*/check.json")
     assert json.loads(written.read_text())["ok"]
 
 
-def test_the_data_set_has_to_be_named(tmp_path):
-    done = check_data(cwd=tmp_path)
+def test_the_data_set_has_to_be_named(command):
+    done = command("src.check_data")
     assert done.returncode == 1
     assert "Error: Which data set? Pass data=<one of cityflow" in done.stderr
-    helped = check_data("--help", cwd=tmp_path)
+    helped = command("src.check_data", "--help")
     assert helped.returncode == 0
     assert "duplicates: false" in helped.stdout

@@ -13,7 +13,7 @@ from src import evaluation, stages
 from src.config import ConfigError
 from src.retrieval import read_embeddings
 
-SMALL = ("backbone=efficientnet_lite0", "transforms.size=64", "debug=one_batch", "workers=0", "trainer=cpu")
+SMALL = ("backbone=efficientnet_lite0", "transforms.size=32", "debug=one_batch", "workers=0", "trainer=cpu")
 
 
 def test_damage_is_said_wherever_its_numbers_are(composed, tmp_path):

@@ -144,7 +144,7 @@ def test_mined_images_are_trained_on_and_change_no_test(cars, tmp_path, holdout)
     assert (with_mined.table["dataset"] == "mined").sum() == len(file)
 
 
-SMALL = ("backbone=efficientnet_lite0", "transforms.size=64", "workers=0", "trainer=cpu", "logger=csv")
+SMALL = ("backbone=efficientnet_lite0", "transforms.size=32", "workers=0", "trainer=cpu", "logger=csv")
 THREE = (
     *SMALL,
     "method=bot_mdl",

@@ -11,17 +11,17 @@ import torch
 
 from scripts import tune_postprocessing
 from src import evaluation, stages
-from src.checkpoint import load_checkpoint, restore_method
+from src.checkpoint import load_checkpoint
 from src.config import ConfigError
 from src.results import file_sha
 from src.retrieval import StepError, read_embeddings
 
-SMALL = ("backbone=efficientnet_lite0", "transforms.size=64", "debug=one_batch", "workers=0", "trainer=cpu")
+SMALL = ("backbone=efficientnet_lite0", "transforms.size=32", "debug=one_batch", "workers=0", "trainer=cpu")
 RUNS = [
     ("method=dndm", "data=quickstart"),
     ("method=dndm_released", "data=quickstart", "backbone=resnet50", "backbone.name=resnet18", "backbone.weights=null"),
     ("method=bot", "data=quickstart_veri"),
-    ("method=dfr_st", "data=quickstart_veri"),
+    ("method=dfr_st", "data=quickstart_veri", "transforms.size=64"),  # its parts need some rows
 ]
 
 
@@ -110,22 +110,7 @@ def test_two_stages_hand_on_everything_but_the_classifier(composed, tmp_path):
     assert changed == {"neck.classifier.weight"}
 
 
-def test_a_checkpoint_of_somebody_else_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="No checkpoint at"):
-        load_checkpoint(tmp_path / "none.ckpt")
-    (tmp_path / "text.ckpt").write_text("no checkpoint")
-    with pytest.raises(ConfigError, match="cannot be read as a checkpoint"):
-        load_checkpoint(tmp_path / "text.ckpt")
-    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
-    with pytest.raises(ConfigError, match="no checkpoint of this project"):
-        load_checkpoint(tmp_path / "foreign.ckpt")
-    evil = {"config": {"method": {"_target_": "os.system"}, "backbone": {"_target_": "os.system"}}, "labels": []}
-    torch.save({"state_dict": {}, "reid": evil}, tmp_path / "evil.ckpt")
-    with pytest.raises(ConfigError, match=r"os\.system"):
-        restore_method(tmp_path / "evil.ckpt")
-
-
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).resolve().parent.parent
     run = [sys.executable, "-m", *arguments]
     return subprocess.run(
@@ -139,9 +124,10 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_lists_the_groups_without_loading_torch(tmp_path):
-    done = command("src.train", "--help", cwd=tmp_path)
+    done = process("src.train", "--help", cwd=tmp_path)
     assert done.returncode == 0
-    for group in ("dndm, dndm_released", "dn_348, dn_wild", "trainer: auto, cpu, ddp, gpu"):
+    trainers = "trainer: auto, cpu, ddp, ddp_bf16, ddp_multinode, gpu, gpu_bf16"
+    for group in ("dndm, dndm_released", "dn_348, dn_wild", trainers):
         assert group in done.stdout
     imported = subprocess.run(
         [sys.executable, "-c", "import sys, src.train, src.evaluate; print('torch' in sys.modules)"],
@@ -153,8 +139,8 @@ def test_help_lists_the_groups_without_loading_torch(tmp_path):
     assert imported.stdout.strip() == "False"
 
 
-def test_wrong_input_gives_one_sentence_and_keeps_the_traceback(tmp_path):
-    done = command("src.train", "method=bot", "data=veri776", "backbone=efficientnet_lite0", cwd=tmp_path)
+def test_wrong_input_gives_one_sentence_and_keeps_the_traceback(command, tmp_path):
+    done = command("src.train", "method=bot", "data=veri776", "backbone=efficientnet_lite0")
     assert done.returncode == 1
     (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert "data/veri776" in sentence
@@ -164,8 +150,8 @@ def test_wrong_input_gives_one_sentence_and_keeps_the_traceback(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_measure_what_one_does(quickstart, tmp_path):
-    done = command(
+def test_two_processes_measure_what_one_does(command, quickstart, tmp_path):
+    done = process(
         "src.train",
         *(*SMALL[:-1], "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"),
         *("method=dndm", "data=quickstart", f"data.root={quickstart}", f"hydra.run.dir={tmp_path}/two"),
@@ -175,7 +161,6 @@ def test_two_processes_measure_what_one_does(quickstart, tmp_path):
     one = command(
         *("src.evaluate", f"checkpoint={tmp_path}/two/stages/main/last.ckpt", "trainer=cpu", "workers=0"),
         f"hydra.run.dir={tmp_path}/one",
-        cwd=tmp_path,
     )
     assert one.returncode == 0, one.stderr
     both, alone = (json.loads((tmp_path / name / "metrics.json").read_text())["tasks"] for name in ("two", "one"))
@@ -193,11 +178,10 @@ def test_overfitting_repeats_its_batches_until_the_loss_is_gone(composed, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_sweep_leaves_one_folder_a_run(quickstart, tmp_path):
+def test_a_sweep_leaves_one_folder_a_run(command, quickstart, tmp_path):
     done = command(
         *("src.train", "--multirun", "sweep=seeds", *SMALL, "method=bot", "data=quickstart"),
         f"data.root={quickstart}",
-        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     found = sorted((tmp_path / "outputs").rglob("metrics.json"))
@@ -239,7 +223,9 @@ def test_embeddings_are_evaluated_again_with_post_processing_and_no_forward_pass
 
 def test_the_spatio_temporal_term_is_swept_without_training(composed, tmp_path):
     """ω = 0 gives the appearance ranking; the checkpoint keeps the fit."""
-    cfg = composed(*SMALL, "experiment=dfr_st_veri776", "data=quickstart_veri", "method.omega=0.3")
+    cfg = composed(
+        *SMALL, "experiment=dfr_st_veri776", "data=quickstart_veri", "transforms.size=64", "method.omega=0.3"
+    )
     trained = stages.run(cfg)
     assert trained["postprocessing"] == ["spatio_temporal"]
     run = tmp_path / "run"

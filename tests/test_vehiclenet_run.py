@@ -6,7 +6,7 @@ import pytest
 
 from src import evaluation, stages
 
-SMALL = ("backbone=efficientnet_lite0", "transforms.size=64", "workers=0", "trainer=cpu", "debug=one_batch")
+SMALL = ("backbone=efficientnet_lite0", "transforms.size=32", "workers=0", "trainer=cpu", "debug=one_batch")
 TABLE_VI = ["average", "concatenate", "dbscan_expansion", "camera_verification", "k_reciprocal"]
 
 
