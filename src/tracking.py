@@ -137,12 +137,10 @@ def _pictures(lists: list[RankList], table: pd.DataFrame) -> "Table":
     places = max(len(entry.found) for entry in lists)
     pictures = wandb.Table(["vehicle", "AP", "query", *(str(place + 1) for place in range(places))])
     for entry in lists:
-        cells: list[Any] = [
-            wandb.Image(_framed(table, int(row), VERMILION), caption=f"✗ {distance:.2f}")
-            if not right
-            else wandb.Image(_framed(table, int(row), GREEN), caption=f"✓ {distance:.2f}")
-            for row, right, distance in zip(entry.found, entry.right, entry.distances, strict=True)
-        ]
+        cells: list[Any] = []
+        for row, right, distance in zip(entry.found, entry.right, entry.distances, strict=True):
+            colour, mark = (GREEN, "✓") if right else (VERMILION, "✗")
+            cells.append(wandb.Image(_framed(table, int(row), colour), caption=f"{mark} {distance:.2f}"))
         cells += [None] * (places - len(cells))
         query = wandb.Image(_framed(table, entry.query, GREY), caption="query")
         vehicle = int(table["vehicle_id"].iloc[entry.query])

@@ -15,7 +15,7 @@ from src.retrieval import read_embeddings
 METHODS = [
     ("method=bot",),
     ("method=vehiclenet",),
-    ("method=dfr_st",),
+    ("method=dfr_st", "transforms.size=64"),
     ("method=attribute_guided", "method.dimension=64"),
     ("method=dndm",),
     ("method=dndm_released", "backbone=resnet50", "backbone.name=resnet18", "backbone.weights=null"),

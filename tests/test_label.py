@@ -13,7 +13,7 @@ from src.data.layouts import VeRi776
 from src.data.transforms import Transforms
 
 SMALL = (
-    *("backbone=efficientnet_lite0", "data=quickstart_veri", "transforms.size=32", "debug=one_batch", "workers=0"),
+    *("backbone=efficientnet_lite0", "data=quickstart_veri", "transforms.size=64", "debug=one_batch", "workers=0"),
     "trainer=cpu",
 )
 GUIDED = ("method=attribute_guided", "sampler.ids=6", "sampler.images=2", "transforms.background=0.5")

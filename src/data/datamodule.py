@@ -1,5 +1,7 @@
 """A data set as Lightning wants it."""
 
+import atexit
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -281,3 +283,11 @@ class ReIDDataModule(LightningDataModule):
 def _ignore_sigterm(_worker: int) -> None:
     """A cluster tells all processes of a job to end; those that load are still needed for the batch before the end."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_loaders() -> None:
+    """Ends loaders that an error has left: Python would ask them with SIGTERM, and wait for ever."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()

@@ -11,7 +11,7 @@ from src.figures.style import plt
 
 
 def draw_curves(stage: Path, out: Path, untrained: dict[str, float] | None = None) -> None:
-    """Draws the loss terms and each task's validation mAP over the epochs of one stage.
+    """Draws the loss terms, each task's validation mAP and, where attributes are learnt, how many are named right.
 
     Args:
         stage: Folder with what Lightning's CSV logger wrote, `metrics.csv` and from before an interruption
@@ -22,9 +22,11 @@ def draw_curves(stage: Path, out: Path, untrained: dict[str, float] | None = Non
     out.parent.mkdir(parents=True, exist_ok=True)
     log = pd.concat([pd.read_csv(file) for file in sorted(stage.glob("metrics*.csv"))]).sort_values("step")
     columns = [str(column) for column in log]
-    losses = [c for c in columns if c.startswith("train/") and c not in ("train/loss", "train/total")]
+    shares = [c for c in columns if c.endswith("_accuracy")]
+    losses = [c for c in columns if c.startswith("train/") and c not in ("train/loss", "train/total", *shares)]
     scores = [c for c in columns if c.startswith("val/") and c.endswith("/mAP") and c != "val/mAP"]
-    figure, (upper, lower) = plt.subplots(2, 1, figsize=(4.2, 5.6), sharex=True)
+    panels = 3 if shares else 2
+    figure, (upper, lower, *more) = plt.subplots(panels, 1, figsize=(4.2, 2.8 * panels), sharex=True)
     for column in losses:
         values = log.dropna(subset=[column])
         upper.plot(values["epoch"] + 1, values[column], label=column.removeprefix("train/").replace("_", " "))
@@ -34,11 +36,17 @@ def draw_curves(stage: Path, out: Path, untrained: dict[str, float] | None = Non
         (line,) = lower.plot(values["epoch"] + 1, values[column], marker="o", ms=3, label=task.replace("_", " "))
         if untrained and task in untrained:
             lower.axhline(untrained[task], color=line.get_color(), ls="--", lw=1)
+    for column in shares:
+        values = log.dropna(subset=[column])
+        label = column.removesuffix("_accuracy").replace("/", " ")
+        more[0].plot(values["epoch"] + 1, values[column], marker="o", ms=3, label=label)
+        more[0].set(title="Attributes named right", ylim=(0, 1))
     upper.set(title="Training loss", ylim=(0, None))
     upper.xaxis.set_major_locator(MaxNLocator(integer=True))
-    lower.set(title="Validation mAP" + (" (dashed: untrained features)" if untrained else ""), xlabel="epoch")
-    for axes, drawn in ((upper, losses), (lower, scores)):
-        if drawn:
+    lower.set(title="Validation mAP" + (" (dashed: untrained features)" if untrained else ""))
+    figure.axes[-1].set_xlabel("epoch")
+    for axes in figure.axes:
+        if axes.lines:
             axes.legend(frameon=False)
     figure.savefig(out)
     plt.close(figure)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -261,3 +263,23 @@ def test_the_rendered_day_and_night_set_trains_and_tests():
     train = data.table["split"] == "train"
     assert not set(data.table.loc[train, "vehicle_id"]) & set(data.table.loc[~train, "vehicle_id"])
     assert np.array_equal(data.eval_rows, np.flatnonzero(~train))
+
+
+LEFT = """
+import sys
+from src.data.datamodule import ReIDDataModule
+from src.data.layouts import CSV
+from src.data.transforms import Transforms
+
+data = ReIDDataModule(CSV(sys.argv[1], "tiny"), [], Transforms(size=8), workers=1, eval_batch_size=1)
+data.setup("test")
+batches = iter(data.test_dataloader()[0])
+next(batches)
+raise SystemExit(7)
+"""
+
+
+def test_loaders_that_an_error_leaves_do_not_keep_the_process(layout):
+    root = Path(__file__).parents[2]
+    left = subprocess.run([sys.executable, "-c", LEFT, layout.root], check=False, cwd=root, timeout=120)
+    assert left.returncode == 7

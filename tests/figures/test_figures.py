@@ -48,6 +48,10 @@ def test_curves_are_drawn_from_the_csv_logger_s_file(tmp_path):
     assert plain.std() > 0
     assert plain.shape != compared.shape or (plain != compared).any()
 
+    pd.DataFrame(log | {"val/type_accuracy": [None, 0.5, None, 0.7]}).to_csv(tmp_path / "metrics.csv", index=False)
+    draw_curves(tmp_path, tmp_path / "attributes.png")  # shares are no losses
+    assert cv2.imread(str(tmp_path / "attributes.png")).shape[0] > 1.3 * plain.shape[0]
+
 
 MEASURED = {
     "mAP": 0.4567,
