@@ -1,24 +1,26 @@
 """The retrieval metric: embeddings in, one exact result a task out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from src.data import Task
 from src.methods.task_results import TaskResult, evaluate_task
-from src.retrieval import Embeddings
+from src.retrieval import Embeddings, RetrievalResult
 
 
 class RetrievalMetric(Metric):
     """Collects embeddings by table row and evaluates every task over them.
 
     Rows may arrive in any order and more than once (a distributed sampler that pads): the first embedding of a row
-    counts. Under DDP torchmetrics gathers the states of all processes before `compute`.
+    counts. Under DDP torchmetrics gathers the states of all processes before `compute`, and each of them ranks the
+    gallery for its share of the queries.
 
     Args:
         table: The record table (`src.data.table`).
@@ -64,10 +66,21 @@ class RetrievalMetric(Metric):
         rows, first = np.unique(dim_zero_cat(self.rows).cpu().numpy(), return_index=True)
         features = dim_zero_cat(self.features)[torch.as_tensor(first, device=self.device)]
         self.embeddings = Embeddings(features, rows, self.table, None, {})
-        self.results = {task.name: evaluate_task(task, [self.embeddings], top_k=self.top_k) for task in self.tasks}
+        self.results = {task.name: self._evaluate(task) for task in self.tasks}
         values = {}
         if self.results:
             values["mAP"] = float(np.mean([result.mean_ap for result in self.results.values()]))
         for name, result in self.results.items():
             values |= {f"{name}/mAP": result.mean_ap, f"{name}/rank1": result.rank(1)}
         return {name: torch.tensor(value) for name, value in values.items()}
+
+    def _evaluate(self, task: Task) -> TaskResult:
+        """Evaluates a task, together with the other processes if there are any."""
+        if not distributed.is_initialized():
+            return evaluate_task(task, [self.embeddings], top_k=self.top_k)
+        rank, processes = distributed.get_rank(), distributed.get_world_size()
+        mine = tuple(replace(trial, query=trial.query[rank::processes]) for trial in task.trials)
+        found = evaluate_task(replace(task, trials=mine), [self.embeddings], top_k=self.top_k)
+        everyone: list[tuple[RetrievalResult, ...]] = [()] * processes
+        distributed.all_gather_object(everyone, found.trials)
+        return TaskResult(task, tuple(map(RetrievalResult.interleaved, zip(*everyone, strict=True))))

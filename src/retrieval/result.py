@@ -1,7 +1,7 @@
 """The numbers of a retrieval task, one set a query and their means."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -117,6 +117,34 @@ class RetrievalResult:
             ap_kind=ap,
             indices=np.empty((n_queries, 0), dtype=np.int64) if indices is None else indices,
             distances=np.empty((n_queries, 0), dtype=np.float32) if distances is None else distances,
+        )
+
+    @classmethod
+    def interleaved(cls, parts: Sequence["RetrievalResult"]) -> "RetrievalResult":
+        """The result for all queries, from n parts: the first has queries 0, n, 2n …, the next 1, n + 1 … of them.
+
+        Args:
+            parts: Measured in the same gallery, in the same way.
+        """
+
+        def woven(name: str) -> NDArray[Any]:
+            values = [getattr(part, name) for part in parts]
+            whole = np.empty((sum(map(len, values)), *values[0].shape[1:]), dtype=values[0].dtype)
+            for place, value in enumerate(values):
+                if len(value):  # of few queries some processes have none
+                    whole[place :: len(parts)] = value
+            return whole
+
+        return replace(
+            parts[0],
+            ap=woven("ap"),
+            first_hit=woven("first_hit"),
+            inp=woven("inp"),
+            n_positives=woven("n_positives"),
+            indices=woven("indices"),
+            distances=woven("distances"),
+            ties=sum(part.ties for part in parts),
+            filtered=sum(part.filtered for part in parts),
         )
 
     @property

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from src.retrieval import MISSED, RetrievalResult
+from src.retrieval import MISSED, RetrievalResult, evaluate
 
 
 def two_queries(**more):
@@ -69,3 +69,18 @@ def test_wrong_arguments_are_refused():
         two_queries().cmc(0)
     with pytest.raises(ValueError, match=r"groups has shape \(2,\), expected \(3,\)"):
         two_queries().breakdown([1, 2])
+
+
+@pytest.mark.parametrize(("queries", "processes"), [(17, 3), (2, 3)])
+def test_shares_of_the_queries_together_are_the_whole(queries, processes):
+    rng = np.random.default_rng(queries)
+    query, gallery = (rng.integers(0, 3, (n, 2)).astype(np.float32) for n in (queries, 40))  # with ties
+    query_ids, gallery_ids = rng.integers(0, 9, queries), rng.integers(0, 9, 40)
+    gallery_ids[gallery_ids == query_ids[0]] = -1  # a query with nothing to find
+    whole = evaluate(query, gallery, query_ids, gallery_ids, top_k=5)
+    shares = [slice(start, None, processes) for start in range(processes)]
+    parts = [evaluate(query[share], gallery, query_ids[share], gallery_ids, top_k=5) for share in shares]
+    together = RetrievalResult.interleaved(parts)
+    assert whole.ties > 0
+    for name, value in vars(whole).items():
+        np.testing.assert_array_equal(getattr(together, name), value, err_msg=name)
