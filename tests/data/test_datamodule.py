@@ -281,5 +281,5 @@ raise SystemExit(7)
 
 def test_loaders_that_an_error_leaves_do_not_keep_the_process(layout):
     root = Path(__file__).parents[2]
-    left = subprocess.run([sys.executable, "-c", LEFT, layout.root], check=False, cwd=root, timeout=120)
+    left = subprocess.run([sys.executable, "-c", LEFT, layout.root], check=False, cwd=root, timeout=300)
     assert left.returncode == 7
