@@ -17,6 +17,7 @@ from src.config import ConfigError, check_target
 from src.data import Transforms
 from src.files import write_atomically
 from src.methods.base import ReIDMethod, differences
+from src.methods.views import Views
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -104,6 +105,18 @@ def saved_transforms(method: ReIDMethod) -> Transforms:
     said = saved_stage(method).transforms
     check_target("transforms", said)
     return cast(Transforms, instantiate(said, _convert_="all"))
+
+
+def views_of(method: ReIDMethod, asked: Mapping[str, Any]) -> Views:
+    """How often a method looks at an image at test: what is asked for, else what the run of its checkpoint said.
+
+    Args:
+        method: As its checkpoint has it, or in training.
+        asked: `flip` and `scales`, null or absent to leave them to the run.
+    """
+    saved = method.provenance.get("config", {}).get("retrieval", {})
+    chosen = {name: saved.get(name) if asked.get(name) is None else asked.get(name) for name in ("flip", "scales")}
+    return Views(**{name: value for name, value in chosen.items() if value is not None})
 
 
 def restore_method(path: Path) -> ReIDMethod:

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import secrets
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -51,6 +51,11 @@ OmegaConf.register_new_resolver("on_first_process", on_first_process, replace=Tr
 
 class ConfigError(ValueError):
     """A configuration that cannot mean anything; the message is one sentence for the user."""
+
+
+def one_or_more(value: str | Sequence[str]) -> list[str]:
+    """What a key that takes one value or a list of them was given, as a list."""
+    return [value] if isinstance(value, str) else [*value]
 
 
 def check_config(cfg: DictConfig) -> None:

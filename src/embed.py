@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageOps
 
-from src.checkpoint import restore_method, saved_transforms
+from src.checkpoint import restore_method, saved_transforms, views_of
 from src.config import ConfigError
 from src.data import read_image
 from src.data.table import DOMAINS
-from src.methods.views import Batch, Views
+from src.methods.views import Batch
 
 Image = str | Path | PILImage.Image | NDArray[np.uint8]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
@@ -79,9 +79,7 @@ class Embedder:
         self.method = restore_method(self.checkpoint)
         self.method.drop_classifier()
         self.method.eval().requires_grad_(False).to(self.device)
-        config = self.method.provenance["config"]
-        looks = {name: config.get("retrieval", {}).get(name) for name in ("flip", "scales")}
-        self.method.views = Views(**{name: value for name, value in looks.items() if value is not None})
+        self.method.views = views_of(self.method, {})
         self.transforms = saved_transforms(self.method)
         self._pipeline = self.transforms.evaluation()
         self._batch_size = batch_size

@@ -78,6 +78,6 @@ def end_job(reason: str | int) -> NoReturn:
     """
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         sys.exit(reason)
-    sentence = reason if isinstance(reason, str) else f"Error: a process of this job ended with exit code {reason}."
-    log.error(sentence)
-    raise CompactHydraException(sentence)
+    said = reason if isinstance(reason, str) else f"Error: a process of this job ended with exit code {reason}."
+    log.error(said)
+    raise CompactHydraException(said)

@@ -11,14 +11,13 @@ from hydra.utils import instantiate
 from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
-from src.checkpoint import restore_method, saved_stage
-from src.config import ConfigError, check_targets, complete_pools
+from src.checkpoint import restore_method, saved_stage, views_of
+from src.config import ConfigError, check_targets, complete_pools, one_or_more
 from src.data import ReIDDataModule
 from src.data.layouts import Layout
 from src.figures import write_attention
 from src.measurement import measure
 from src.methods.base import ReIDMethod
-from src.methods.views import Views
 from src.results import file_sha
 from src.retrieval import Embeddings, make_steps, read_embeddings, write_embeddings
 from src.sweeps import sweep_of
@@ -89,7 +88,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     if len(given) != 1:
         raise ConfigError(f"Pass one of checkpoint, checkpoints and embeddings, not {' and '.join(given) or 'none'}.")
     make_steps(cfg.retrieval.steps, cfg.retrieval)  # before the work, not after it
-    sources = [Path(path) for path in ([cfg[given[0]]] if isinstance(cfg[given[0]], str) else cfg[given[0]])]
+    sources = [Path(path) for path in one_or_more(cfg[given[0]])]
     if given == ["embeddings"]:
         looks = cfg.retrieval.flip is not None or cfg.retrieval.scales is not None
         if looks or cfg.get("data") or cfg.attention or contaminated(cfg):
@@ -127,28 +126,19 @@ def _embed(cfg: DictConfig, checkpoint: Path, folder: Path) -> Embeddings | None
     """Embeds the data set with a checkpoint's method, unless another job of the sweep has; see `embed`."""
     seed_everything(cfg.seed, workers=True, verbose=False)
     method = restore_method(checkpoint)
-    method.views = _views(cfg, method)
+    method.views = views_of(method, cfg.retrieval)
     stage = evaluation_stage(method, cfg.get("data"))
     if contaminated(cfg):
         stage.transforms.contamination = cfg.contamination
     data = build_data(cfg, stage)
     trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
     data.setup("test")
-    made = _of_another_job(folder, _meta(method, data, trainer, checkpoint)) if trainer.world_size == 1 else None
+    made = _of_another_job(folder, method, data, trainer, checkpoint) if trainer.world_size == 1 else None
     embeddings = made or embed(cfg, method, data, trainer, checkpoint, folder)
     if cfg.attention and embeddings is not None:
         picture = f"{folder.name.replace('embeddings', 'attention')}.png"
         write_attention(folder.parent / "figures" / picture, method, data.eval_dataset(), data.eval_rows, cfg.attention)
     return embeddings
-
-
-def _views(cfg: DictConfig, method: ReIDMethod) -> Views:
-    """How often to look at an image: what the command says, else what the checkpoint's run said."""
-    saved = method.provenance.get("config", {}).get("retrieval", {})
-    chosen = {
-        name: saved.get(name) if cfg.retrieval[name] is None else cfg.retrieval[name] for name in ("flip", "scales")
-    }
-    return Views(**{name: value for name, value in chosen.items() if value is not None})
 
 
 def contaminated(cfg: DictConfig) -> bool:
@@ -186,7 +176,7 @@ def embed(
     data.setup("test")
     if len(data.eval_rows) == 0:
         raise ConfigError(f"Data set {data.name!r} has only training images; choose other data to evaluate on.")
-    method.views = _views(cfg, method)
+    method.views = views_of(method, cfg.retrieval)
     method.top_k = cfg.retrieval.top_k
     trainer.test(method, data, verbose=False)
     if not trainer.is_global_zero:
@@ -214,16 +204,13 @@ def _meta(method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, checkpoint
     }
 
 
-def _of_another_job(folder: Path, meta: dict[str, Any]) -> Embeddings | None:
-    """The same embeddings, made by another job of this sweep over what comes after them; None if there are none.
-
-    Args:
-        folder: Where this job would put them.
-        meta: What they depend on.
-    """
+def _of_another_job(
+    folder: Path, method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, checkpoint: Path
+) -> Embeddings | None:
+    """The same embeddings, made by another job of this sweep over what comes after them; None if there are none."""
     if (sweep := sweep_of(folder.parent)) is None:
         return None
-    wanted = json.loads(json.dumps(meta))  # tuples as lists, as in the file
+    wanted = json.loads(json.dumps(_meta(method, data, trainer, checkpoint)))  # tuples as lists, as in the file
     for written in sorted(sweep.glob(f"*/{folder.name}/meta.json")):
         said = json.loads(written.read_text(encoding="utf-8"))
         if {key: said.get(key) for key in wanted} == wanted:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from src.config import ConfigError
+from src.config import ConfigError, one_or_more
 from src.embed import Embedder
 from src.files import write_atomically
 from src.methods.base import ReIDMethod
@@ -64,7 +64,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         ConfigError: If a format is unknown, or a package that it needs is missing.
         ValueError: If an exported network computes something else than PyTorch; its file is removed.
     """
-    formats = [cfg.format] if isinstance(cfg.format, str) else list(cfg.format)
+    formats = one_or_more(cfg.format)
     for name in formats:
         _check_format(name)
     for talkative in ("onnx_ir", "onnxscript"):

@@ -11,7 +11,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from src.checkpoint import restore_method, saved_transforms
-from src.config import ConfigError, check_targets, complete_pools
+from src.config import ConfigError, check_targets, complete_pools, one_or_more
 from src.data import ReIDDataset, make_table
 from src.embed import image_files
 from src.evaluation import build_data, evaluation_stage
@@ -36,7 +36,7 @@ def run(cfg: DictConfig) -> Path:
     """
     complete_pools(cfg)
     check_targets(cfg)
-    checkpoints = [cfg.checkpoint] if isinstance(cfg.checkpoint, str) else [*cfg.checkpoint]
+    checkpoints = one_or_more(cfg.checkpoint)
     methods = {path: _restored(path) for path in checkpoints}
     _refuse_two(methods)
     table = _images(Path(cfg.images)) if cfg.images else _data_set(cfg, methods[checkpoints[0]])

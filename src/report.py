@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from src.config import CONF_DIR
+from src.config import CONF_DIR, one_or_more
 
 
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="report")
@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> None:
 
         from src.figures.report import write_report
 
-        runs = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
+        runs = one_or_more(cfg.runs)
         write_report(
             runs, cfg.table, Path(cfg.paths.run_dir), run=cfg.run, vehicles=cfg.vehicles, attention=cfg.attention
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from src.config import ConfigError
+from src.config import ConfigError, one_or_more
 from src.data.submission import MATCHES, check_submission, write_submission
 from src.methods.task_results import post_processed
 from src.retrieval import make_steps, rank_lists, read_embeddings
@@ -23,7 +23,7 @@ def run(cfg: DictConfig) -> Path:
     Returns:
         The file.
     """
-    folders = [cfg.embeddings] if isinstance(cfg.embeddings, str) else cfg.embeddings
+    folders = one_or_more(cfg.embeddings)
     models = [read_embeddings(Path(folder)) for folder in folders]
     table = models[0].table
     query, gallery = (np.flatnonzero((table["split"] == split).to_numpy()) for split in ("query", "gallery"))

@@ -1,9 +1,6 @@
 """A data set as Lightning wants it."""
 
-import atexit
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from src.data.dataset import Item, ReIDDataset, train_labels
 from src.data.holdout import hold_out
 from src.data.layouts import LAYOUTS, HasCameraDistances, Layout, Pool
 from src.data.layouts.extra import add_extra
+from src.data.loader_processes import ignore_sigterm
 from src.data.masks import find_masks, require_masks
 from src.data.protocols import AveragePrecision, Task, build_tasks
 from src.data.samplers import BatchSampler
@@ -276,18 +274,5 @@ class ReIDDataModule(LightningDataModule):
             "num_workers": self._num_workers,
             "pin_memory": torch.cuda.is_available(),
             "generator": torch.Generator(),  # else a loader draws from the one that dropout draws from
-            "worker_init_fn": _ignore_sigterm,
+            "worker_init_fn": ignore_sigterm,
         }
-
-
-def _ignore_sigterm(_worker: int) -> None:
-    """A cluster tells all processes of a job to end; those that load are still needed for the batch before the end."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-@atexit.register
-def _end_loaders() -> None:
-    """Ends loaders that an error has left: Python would ask them with SIGTERM, and wait for ever."""
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.kill()

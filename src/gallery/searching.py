@@ -8,7 +8,7 @@ from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.table import Table
 
-from src.config import ConfigError
+from src.config import ConfigError, one_or_more
 from src.data import read_image
 from src.embed import Embedder, Image, image_files
 from src.figures.search import draw_search
@@ -83,7 +83,7 @@ def matching_embedder(gallery: Gallery, checkpoint: str | None, device: str) -> 
 
 
 def _queries(given: str | ListConfig) -> list[Path]:
-    paths = [Path(given)] if isinstance(given, str) else [Path(path) for path in given]
+    paths = [Path(path) for path in one_or_more(given)]
     return [file for path in paths for file in (image_files(path) if path.is_dir() else [path])]
 
 
