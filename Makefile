@@ -16,7 +16,7 @@ test-fast: .venv/installed
 # The page in a real browser, which has to be there: apt-get install chromium. Leaves pictures in outputs/page.
 test-page: .venv/installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt playwright
-	$(BIN)/python -m pytest tests/page/browser.py
+	$(BIN)/python -m pytest tests/gallery/page/browser.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

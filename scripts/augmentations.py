@@ -7,11 +7,11 @@ import argparse
 from pathlib import Path
 
 from src.data import image_path, read_image
-from src.data.background import BackgroundSubstitution, Substitution
 from src.data.images import read_mask
 from src.data.layouts import VeRi776
-from src.data.shrink import RandomShrink
-from src.data.transforms import Pipeline
+from src.data.transforms.background import BackgroundSubstitution, Substitution
+from src.data.transforms.pipeline import Pipeline
+from src.data.transforms.shrink import RandomShrink
 from src.figures.augmentations import draw_augmentations
 
 SIZE = (80, 112)  # of the network's input

@@ -18,9 +18,9 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from src.config import CONF_DIR
 from src.losses import cross_entropy
 from src.methods.vehiclenet import VehicleNet
+from src.runtime.command import CONF_DIR
 
 CLASSES = (576, 31_805)  # VeRi-776, the paper's pool
 

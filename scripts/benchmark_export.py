@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 
-from src import exporting
-from src.config import CONF_DIR
+from src.checkpoints import exporting
+from src.checkpoints.exporting import ENDINGS, Exportable, Run, load_exported, random_input
 from src.embed import Embedder
-from src.exporting import ENDINGS, Exportable, Run, load_exported, random_input
+from src.runtime.command import CONF_DIR
 
 
 def measure(networks: dict[str, Run], inputs: list[torch.Tensor], args: argparse.Namespace) -> dict[str, list[float]]:

@@ -35,11 +35,11 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from scripts.benchmark_blocks import resident
 from scripts.benchmark_retrieval import machine
-from src.checkpoint import build_method
-from src.config import CONF_DIR
+from src.checkpoints.restore import build_method
 from src.data import ReIDDataModule
-from src.evaluation import build_data
-from src.methods.views import Batch
+from src.evaluation.evaluation_run import build_data
+from src.methods.tta import Batch
+from src.runtime.command import CONF_DIR
 
 #: Method → what it is trained on here: rendered vehicles that come with the code.
 METHODS = {

@@ -13,33 +13,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from src.config import CONF_DIR, ConfigError, complete_pools
-from src.figures.published_tables import read_table
+from src.config.pools import complete_pools
+from src.runs.published_tables import read_table
+from src.runtime.command import command
+from src.runtime.errors import ConfigError
 
 SCORES = ("mAP", "R1", "R5")
 MEAN = "mean of the kinds"
 PUBLISHED = {"DFR-ST": "dfr_st_table_vi", "PRN": "dfr_st_table_vii"}
 
 
-@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="contamination")
+@command("contamination")
 def main(cfg: DictConfig) -> None:
-    from src.entry import one_sentence_errors
-
-    with one_sentence_errors():
-        run(cfg)
+    run(cfg)
 
 
 def run(cfg: DictConfig) -> pd.DataFrame:
     """Measures every kind and share; returns name, share, task and scores, the mean over the kinds included."""
-    from src.figures.contamination import draw_contamination
-    from src.launch import local_processes
+    from src.figures.contamination_curves import draw_contamination
+    from src.runtime.launch import local_processes
 
     if not cfg.checkpoint:
         raise ConfigError("Pass checkpoint=<run>/stages/<stage>/last.ckpt: damaged images must be embedded anew.")
@@ -82,8 +80,8 @@ def published(data: str) -> pd.DataFrame:
 
 def _measured(cfg: DictConfig, kind: str, share: float, out: Path) -> dict[str, Any]:
     """What `metrics.json` says of one kind and share; computed only if it is not there yet."""
-    from src.evaluation import run as evaluate
-    from src.results import file_sha
+    from src.evaluation.evaluation_run import run as evaluate
+    from src.runtime.provenance import file_sha
 
     folder = out / ("undamaged" if share == 0 else f"{kind}_{share}")
     damage = {"kind": kind, "share": share} if share else {"kind": None, "share": None}
@@ -108,9 +106,9 @@ def _measured(cfg: DictConfig, kind: str, share: float, out: Path) -> dict[str, 
 
 def _draw_examples(cfg: DictConfig, embeddings: Path, out: Path) -> None:
     """One image of the tasks, damaged as the model sees it."""
-    from src.checkpoint import load_checkpoint
+    from src.checkpoints.checkpoint_file import load_checkpoint
     from src.data import Transforms, image_path, read_image
-    from src.figures.contamination import draw_examples
+    from src.figures.contamination_curves import draw_examples
     from src.retrieval import read_embeddings
 
     trained = load_checkpoint(Path(cfg.checkpoint))["reid"]

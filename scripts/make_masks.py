@@ -11,7 +11,6 @@ import logging
 from pathlib import Path
 
 import cv2
-import hydra
 import numpy as np
 import pandas as pd
 import torch
@@ -23,21 +22,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from src.config import CONF_DIR, ConfigError, check_targets, complete_pools
+from src.config.checks import check_targets
+from src.config.pools import complete_pools
 from src.data import image_path, read_image
-from src.files import write_atomically
-from src.networks.weights import read_state_dict
+from src.networks.backbone.weights import read_state_dict
+from src.runtime.command import command
+from src.runtime.errors import ConfigError
+from src.runtime.whole_files import write_atomically
 
 log = logging.getLogger(__name__)
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of all of torchvision's weights
 
 
-@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="make_masks")
+@command("make_masks")
 def main(cfg: DictConfig) -> None:
-    from src.entry import one_sentence_errors
-
-    with one_sentence_errors():
-        run(cfg)
+    run(cfg)
 
 
 def run(cfg: DictConfig) -> pd.DataFrame:

@@ -18,9 +18,9 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from src.data import build_tasks
-from src.methods.task_results import evaluate_task
+from src.evaluation.task_results import evaluate_task
 from src.retrieval import STEPS, Embeddings, make_steps, read_embeddings
-from src.retrieval.spatio_temporal import trips
+from src.retrieval.distances.spatio_temporal import trips
 
 Options = dict[str, dict[str, Any]]
 _ROUNDS = 3

@@ -3,17 +3,17 @@
     python -m scripts.wandb_dashboard entity=<user or team> [project=vehicle-reid] [dry_run=true]
 
 Needs `pip install "vehicle-reid[wandb]"` and, without dry_run, a W&B account (`wandb login`). What the panels show is
-what src/tracking.py and Lightning log; docs/sweeps.md lists it.
+what src/evaluation/wandb_tables.py and Lightning log; docs/sweeps.md lists it.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig
 
-from src.config import CONF_DIR, ConfigError
+from src.runtime.command import command
+from src.runtime.errors import ConfigError
 
 #: Settings that the papers sweep, as axes.
 AXES = {
@@ -28,38 +28,34 @@ MEASURES = ("mAP", "rank1", "mINP")
 COLUMNS = ("run:displayName", "run:group", "tags:__ALL__", *(f"summary:final/{measure}" for measure in MEASURES))
 
 
-@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="wandb_dashboard")
+@command("wandb_dashboard")
 def main(cfg: DictConfig) -> None:
-    from src.entry import one_sentence_errors
-
-    with one_sentence_errors():
-        try:
-            import wandb_workspaces.reports.v2 as wr
-            import wandb_workspaces.workspaces as ws
-        except ImportError as error:
-            raise ConfigError('wandb-workspaces is missing; pip install "vehicle-reid[wandb]".') from error
-        sections = [
-            ws.Section(name=name, panels=panels, is_open=True, pinned=True)
-            for name, panels in panels_of(cfg.tasks).items()
-        ]
-        settings = ws.RunsetSettings(pinned_columns=[*COLUMNS])
-        workspace = ws.Workspace(
-            entity=cfg.entity, project=cfg.project, name="Comparison", sections=sections, runset_settings=settings
-        )
-        runs = wr.Runset(name="All runs", pinned_columns=[*COLUMNS])  # of the report's own project
-        blocks: list[Any] = [wr.TableOfContents()]
-        for name, panels in panels_of(cfg.tasks).items():
-            blocks += [wr.H1(name), wr.PanelGrid(runsets=[runs], panels=panels)]
-        report = wr.Report(entity=cfg.entity, project=cfg.project, title="Runs side by side", blocks=blocks)
-        for name, created in (("workspace", workspace), ("report", report)):
-            if cfg.dry_run:
-                path = Path(cfg.paths.run_dir) / f"{name}.json"
-                # What save() sends; the package has no public name for it.
-                said = created._to_model().spec.model_dump_json(by_alias=True, exclude_none=True, indent=2)
-                path.write_text(said + "\n", encoding="utf-8")
-                print(path)
-            else:
-                created.save()
+    try:
+        import wandb_workspaces.reports.v2 as wr
+        import wandb_workspaces.workspaces as ws
+    except ImportError as error:
+        raise ConfigError('wandb-workspaces is missing; pip install "vehicle-reid[wandb]".') from error
+    sections = [
+        ws.Section(name=name, panels=panels, is_open=True, pinned=True) for name, panels in panels_of(cfg.tasks).items()
+    ]
+    settings = ws.RunsetSettings(pinned_columns=[*COLUMNS])
+    workspace = ws.Workspace(
+        entity=cfg.entity, project=cfg.project, name="Comparison", sections=sections, runset_settings=settings
+    )
+    runs = wr.Runset(name="All runs", pinned_columns=[*COLUMNS])  # of the report's own project
+    blocks: list[Any] = [wr.TableOfContents()]
+    for name, panels in panels_of(cfg.tasks).items():
+        blocks += [wr.H1(name), wr.PanelGrid(runsets=[runs], panels=panels)]
+    report = wr.Report(entity=cfg.entity, project=cfg.project, title="Runs side by side", blocks=blocks)
+    for name, created in (("workspace", workspace), ("report", report)):
+        if cfg.dry_run:
+            path = Path(cfg.paths.run_dir) / f"{name}.json"
+            # What save() sends; the package has no public name for it.
+            said = created._to_model().spec.model_dump_json(by_alias=True, exclude_none=True, indent=2)
+            path.write_text(said + "\n", encoding="utf-8")
+            print(path)
+        else:
+            created.save()
 
 
 def panels_of(tasks: Sequence[str]) -> dict[str, list[Any]]:

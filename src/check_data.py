@@ -1,45 +1,43 @@
 """`python -m src.check_data data=… [data.root=…] [decode=true] [duplicates=true]`: is a data set complete."""
 
-import hydra
 from omegaconf import DictConfig
 
-from src.config import CONF_DIR
+from src.runtime.command import CONF_DIR, command
 
 
-@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="check_data")
+@command("check_data")
 def main(cfg: DictConfig) -> None:
     """Checks the data set, prints and writes the report; exit code 1 if there are problems."""
-    from src.entry import one_sentence_errors
+    import json
+    import os
+    import sys
+    from pathlib import Path
 
-    with one_sentence_errors():
-        import json
-        import os
-        import sys
-        from pathlib import Path
+    from hydra.utils import instantiate
 
-        from hydra.utils import instantiate
+    from src.config.checks import check_targets
+    from src.config.pools import complete_pools
+    from src.data.check.findings import check
+    from src.figures.data_report import print_report
+    from src.runtime.errors import ConfigError
+    from src.runtime.whole_files import write_atomically
 
-        from src.config import ConfigError, check_targets, complete_pools
-        from src.data.check import check
-        from src.figures.data_report import print_report
-        from src.files import write_atomically
-
-        if cfg.get("data") is None:
-            names = sorted(file.stem for file in Path(CONF_DIR, "data").glob("*.yaml"))
-            raise ConfigError(f"Which data set? Pass data=<one of {', '.join(names)}>.")
-        complete_pools(cfg)
-        check_targets(cfg)
-        report = check(
-            instantiate(cfg.data.layout, _convert_="all"),
-            extra=cfg.data.get("extra"),
-            decode=cfg.decode,
-            duplicates=cfg.duplicates,
-            workers=os.cpu_count() or 1 if cfg.workers is None else cfg.workers,
-        )
-        write_atomically(Path(cfg.report), json.dumps(report.as_dict(), indent=2) + "\n")
-        print_report(report, cfg.report)
-        if not report.ok:
-            sys.exit(1)
+    if cfg.get("data") is None:
+        names = sorted(file.stem for file in Path(CONF_DIR, "data").glob("*.yaml"))
+        raise ConfigError(f"Which data set? Pass data=<one of {', '.join(names)}>.")
+    complete_pools(cfg)
+    check_targets(cfg)
+    report = check(
+        instantiate(cfg.data.layout, _convert_="all"),
+        extra=cfg.data.get("extra"),
+        decode=cfg.decode,
+        duplicates=cfg.duplicates,
+        workers=os.cpu_count() or 1 if cfg.workers is None else cfg.workers,
+    )
+    write_atomically(Path(cfg.report), json.dumps(report.as_dict(), indent=2) + "\n")
+    print_report(report, cfg.report)
+    if not report.ok:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

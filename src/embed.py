@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import ImageOps
 
-from src.checkpoint import restore_method, saved_transforms, views_of
-from src.config import ConfigError
+from src.checkpoints.restore import restore_for_embedding, saved_transforms
 from src.data import read_image
 from src.data.table import DOMAINS
-from src.methods.views import Batch
+from src.methods.tta import Batch
+from src.runtime.errors import ConfigError
 
 Image = str | Path | PILImage.Image | NDArray[np.uint8]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
@@ -76,10 +76,7 @@ class Embedder:
         self.checkpoint = Path(checkpoint)
         self.device = _device(device)
         self.precision = precision
-        self.method = restore_method(self.checkpoint)
-        self.method.drop_classifier()
-        self.method.eval().requires_grad_(False).to(self.device)
-        self.method.views = views_of(self.method, {})
+        self.method = restore_for_embedding(self.checkpoint).to(self.device)
         self.transforms = saved_transforms(self.method)
         self._pipeline = self.transforms.evaluation()
         self._batch_size = batch_size
@@ -93,8 +90,7 @@ class Embedder:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width that images are resized to."""
-        size = self.transforms.size
-        return (size, size) if isinstance(size, int) else (size[0], size[1])
+        return self.transforms.height_and_width
 
     def __call__(
         self,

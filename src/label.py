@@ -1,20 +1,16 @@
 """`python -m src.label checkpoint=… [data=…|images=<folder>]`: names the colour and type of images."""
 
-import hydra
 from omegaconf import DictConfig
 
-from src.config import CONF_DIR
+from src.runtime.command import command
 
 
-@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="label")
+@command("label")
 def main(cfg: DictConfig) -> None:
     """Labels the images and writes the file."""
-    from src.entry import one_sentence_errors
+    from src.evaluation.attribute_labels import run
 
-    with one_sentence_errors():
-        from src.labelling import run
-
-        run(cfg)
+    run(cfg)
 
 
 if __name__ == "__main__":

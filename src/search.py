@@ -1,20 +1,16 @@
 """`python -m src.search index=… query=car.jpg`: where else was this vehicle seen."""
 
-import hydra
 from omegaconf import DictConfig
 
-from src.config import CONF_DIR
+from src.runtime.command import command
 
 
-@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="search")
+@command("search")
 def main(cfg: DictConfig) -> None:
     """Searches."""
-    from src.entry import one_sentence_errors
+    from src.gallery.query import run
 
-    with one_sentence_errors():
-        from src.gallery.searching import run
-
-        run(cfg)
+    run(cfg)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,16 @@
 """`python -m src.submit embeddings=…`: ranks a gallery of hidden vehicles, as the AI City Challenge wants it."""
 
-import hydra
 from omegaconf import DictConfig
 
-from src.config import CONF_DIR
+from src.runtime.command import command
 
 
-@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="submit")
+@command("submit")
 def main(cfg: DictConfig) -> None:
     """Ranks and writes the submission."""
-    from src.entry import one_sentence_errors
+    from src.evaluation.submission import run
 
-    with one_sentence_errors():
-        from src.submission import run
-
-        run(cfg)
+    run(cfg)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.checkpoint import build_method
-from src.config import CONF_DIR, check_config, complete_pools
+from src.checkpoints.restore import build_method
+from src.config.checks import check_config
+from src.config.pools import complete_pools
+from src.runtime.command import CONF_DIR
+from src.runtime.resolvers import register_resolvers
 
+register_resolvers()
 ROOT = Path(__file__).resolve().parent.parent
 Compose = Callable[..., DictConfig]
 Command = Callable[..., subprocess.CompletedProcess[str]]

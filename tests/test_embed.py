@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from src import evaluation
 from src.data import DataError, read_image
 from src.embed import Embedder, image_files
+from src.evaluation import evaluation_run as evaluation
 from src.retrieval import read_embeddings
 
 METHODS = [

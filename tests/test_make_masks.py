@@ -8,11 +8,11 @@ import torch
 from torchvision import models
 
 from scripts import make_masks
-from src.config import ConfigError
 from src.data.images import read_mask
 from src.data.layouts import CSV
 from src.data.layouts.extra import add_extra
 from src.data.masks import find_masks
+from src.runtime.errors import ConfigError
 
 NAME = "lraspp_mobilenet_v3_large"
 

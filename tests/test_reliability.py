@@ -17,14 +17,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
-from src.config import ConfigError, check_config
+from src.config.checks import check_config
 from src.data.protocols import build_tasks
 from src.data.table import DataError, make_table
-from src.entry import sentence
-from src.evaluation import build_trainer
-from src.launch import relaunch
-from src.networks.weights import read_state_dict
+from src.networks.backbone.weights import read_state_dict
 from src.retrieval import Embeddings, write_embeddings
+from src.runtime.errors import ConfigError, sentence
+from src.runtime.launch import relaunch
+from src.runtime.trainer import build_trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -116,9 +116,9 @@ def test_who_starts_several_processes_passes_on_that_they_shall_end(monkeypatch,
 
 
 def test_a_port_that_is_taken_is_refused(command, monkeypatch):
-    for name in ("src.gallery.Gallery.open", "src.gallery.searching.matching_embedder"):
+    for name in ("src.gallery.Gallery.open", "src.gallery.query.matching_embedder"):
         monkeypatch.setattr(name, lambda *_: None)
-    monkeypatch.setattr("src.page.make_app", lambda *_: web.Application())
+    monkeypatch.setattr("src.gallery.page.make_app", lambda *_: web.Application())
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

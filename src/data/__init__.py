@@ -1,13 +1,20 @@
 """From disk to batches: record table, retrieval tasks, transforms, samplers, data module."""
 
-from src.data.contamination import Contamination
 from src.data.datamodule import ReIDDataModule
 from src.data.dataset import ReIDDataset
 from src.data.images import read_image
 from src.data.protocols import Protocol, Task, Trial, build_tasks
-from src.data.samplers import BatchSampler, ClassBalancedSampler, DayNightSampler, Draw, IdentitySampler, PlainSampler
+from src.data.samplers.batch_samplers import (
+    BatchSampler,
+    ClassBalancedSampler,
+    DayNightSampler,
+    Draw,
+    IdentitySampler,
+    PlainSampler,
+)
 from src.data.table import DataError, fingerprint, image_path, known, make_table, training_records
-from src.data.transforms import Transforms
+from src.data.transforms.contamination import Contamination
+from src.data.transforms.pipeline import Transforms
 
 __all__ = [
     "BatchSampler",

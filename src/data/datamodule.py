@@ -19,9 +19,9 @@ from src.data.layouts.extra import add_extra
 from src.data.loader_processes import ignore_sigterm
 from src.data.masks import find_masks, require_masks
 from src.data.protocols import AveragePrecision, Task, build_tasks
-from src.data.samplers import BatchSampler
+from src.data.samplers.batch_samplers import BatchSampler
 from src.data.table import DataError, fingerprint, known
-from src.data.transforms import Transforms
+from src.data.transforms.pipeline import Transforms
 
 MakeSampler = Callable[..., BatchSampler]
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from src.data.background import Substitution
 from src.data.images import read_image, read_mask
-from src.data.samplers import Draw
+from src.data.samplers.batch_samplers import Draw
 from src.data.table import DOMAINS, DataError, image_path, known
-from src.data.transforms import Pipeline
+from src.data.transforms.background import Substitution
+from src.data.transforms.pipeline import Pipeline
 
 #: One record; a loader makes a batch of tensors of it.
 Item = dict[str, Tensor | int]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.data.layouts.files import files_in
+from src.data.layouts.list_files import files_in
 from src.data.table import DataError, known
 
 log = logging.getLogger(__name__)

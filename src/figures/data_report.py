@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from src.data.check import Report, Side
+from src.data.check.findings import Report, Side
 
 _SHOWN = 3
 

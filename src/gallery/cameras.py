@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.config import ConfigError
+from src.runtime.errors import ConfigError
 
 _COLUMNS = {"camera_id": "int64", "name": "str", "x": "float64", "y": "float64"}
 

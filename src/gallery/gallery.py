@@ -8,12 +8,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from src.config import ConfigError
 from src.data import image_path, known, read_image
 from src.gallery.cameras import places
 from src.gallery.filters import Filters
 from src.gallery.milvus import LITE, Milvus
 from src.retrieval import Backend, Embeddings, Index, read_embeddings, search
+from src.runtime.errors import ConfigError
 
 STORES = ("folder", "milvus")
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.config import ConfigError
 from src.gallery.filters import COLUMNS, Filters
+from src.runtime.errors import ConfigError
 
 LITE = "milvus.db"  # Milvus Lite's file in the gallery's folder
 MOST = 16_384  # results that Milvus gives of a search

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from src.config import ConfigError
 from src.retrieval import Embeddings, Index, write_embeddings
+from src.runtime.errors import ConfigError
 
 Keys = NDArray[np.int64]
 _KEYS, _SHARDS, _NEXT, _INDEX, _META = "keys.safetensors", "shards", ".next", "index", "meta.json"

@@ -10,11 +10,11 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.evaluation.retrieval_metric import RetrievalMetric
 from src.methods.optim import Optim
-from src.methods.retrieval_metric import RetrievalMetric
-from src.methods.views import Batch, Views
+from src.methods.tta import Batch, Views
 from src.networks import Backbone
-from src.random_states import random_states, set_random_state
+from src.training.random_states import random_states, set_random_state
 
 log = logging.getLogger(__name__)
 

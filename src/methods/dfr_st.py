@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from src.losses import batch_hard_triplet, cross_entropy
 from src.methods.base import Batch, ReIDMethod
 from src.networks import Backbone, DFRSTNetwork
-from src.networks.attention import Placement
-from src.networks.division import Axis
+from src.networks.blocks.attention import Placement
+from src.networks.blocks.division import Axis
 
 
 class DFRST(ReIDMethod):

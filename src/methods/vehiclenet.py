@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from src.losses import cross_entropy
 from src.methods.base import Batch, ReIDMethod
 from src.networks import GAP, Backbone
-from src.networks.bnneck import linear_classifier
+from src.networks.blocks.bnneck import linear_classifier
 
 
 class VehicleNet(ReIDMethod):

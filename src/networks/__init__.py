@@ -1,17 +1,17 @@
 """Backbones and the blocks of the papers, as plain modules."""
 
-from src.networks.attention import AttentionNet
-from src.networks.attribute_guided import AttributeGuidedNetwork, AttributeGuidedOutput
-from src.networks.backbone import Backbone
-from src.networks.bnneck import BNNeck
-from src.networks.class_awareness import ClassAwareness, Exchange, partners
-from src.networks.dfr_st import DFRSTNetwork, DFRSTOutput
-from src.networks.division import Branch, Embedding
-from src.networks.dndm import DNDMNetwork, DNDMOutput
-from src.networks.glare import GlareSuppression
-from src.networks.pooling import GAP, GeM
-from src.networks.released import ReleasedDNDM, ReleasedOutput
-from src.networks.structure import StructureEnhancement
+from src.networks.attribute_guided_network import AttributeGuidedNetwork, AttributeGuidedOutput
+from src.networks.backbone.timm_backbone import Backbone
+from src.networks.blocks.attention import AttentionNet
+from src.networks.blocks.bnneck import BNNeck
+from src.networks.blocks.class_awareness import ClassAwareness, Exchange, partners
+from src.networks.blocks.division import Branch, Embedding
+from src.networks.blocks.glare import GlareSuppression
+from src.networks.blocks.pooling import GAP, GeM
+from src.networks.blocks.structure import StructureEnhancement
+from src.networks.dfr_st_network import DFRSTNetwork, DFRSTOutput
+from src.networks.dndm_network import DNDMNetwork, DNDMOutput
+from src.networks.dndm_released import ReleasedDNDM, ReleasedOutput
 
 __all__ = [
     "GAP",

@@ -1,22 +1,22 @@
 """From embeddings to rankings and their metrics; usable alone, with NumPy or torch, on CPU and GPU."""
 
-from src.retrieval.distances import Distance, FeatureDistance, Metric, PairDistance, as_euclidean
+from src.retrieval.distances.feature_distance import Distance, FeatureDistance, Metric, PairDistance, as_euclidean
+from src.retrieval.distances.k_reciprocal import KReciprocalDistance, k_reciprocal
+from src.retrieval.distances.spatio_temporal import LogNormal, SpatioTemporalTerm, TripModel, camera_rows, trips
+from src.retrieval.distances.terms import Mismatch, SameGroupFilter, Sum, Term, TimeFilter
+from src.retrieval.distances.track_distance import TrackDistance, label_of_track
 from src.retrieval.embeddings import Embeddings, read_embeddings, same_images, write_embeddings
-from src.retrieval.evaluation import evaluate, evaluate_distance, rank_lists
-from src.retrieval.expansion import alpha_query_expansion, dbscan_query_expansion, group_queries
-from src.retrieval.index import Index, IndexKind, recall
-from src.retrieval.mining import Mined, Mining, kmeans_labels, mine_identities, purity
+from src.retrieval.exact_evaluation import evaluate, evaluate_distance, rank_lists
+from src.retrieval.identity_mining import Mined, Mining, kmeans_labels, mine_identities, purity
+from src.retrieval.index.faiss_index import Index, IndexKind, recall
+from src.retrieval.index.nearest import Backend, search
+from src.retrieval.metrics import MISSED, FilterCounts, RetrievalResult
+from src.retrieval.query_expansion import alpha_query_expansion, dbscan_query_expansion, group_queries
 from src.retrieval.relevance import DISTRACTOR, Relevance
-from src.retrieval.reorder import ExpandedTracks, GroupReranking
-from src.retrieval.rerank import KReciprocalDistance, k_reciprocal
-from src.retrieval.result import MISSED, FilterCounts, RetrievalResult
-from src.retrieval.search import Backend, search
-from src.retrieval.spatio_temporal import LogNormal, SpatioTemporalTerm, TripModel, camera_rows, trips
-from src.retrieval.state import Context, State, start
+from src.retrieval.reordering import ExpandedTracks, GroupReranking
 from src.retrieval.steps import STEPS, Step, StepError, make_steps, take
-from src.retrieval.terms import Mismatch, SameGroupFilter, Sum, Term, TimeFilter
+from src.retrieval.steps.state import Context, State, start
 from src.retrieval.track_features import average_track_features, track_numbers, weighted_track_features
-from src.retrieval.tracks import TrackDistance, label_of_track
 from src.retrieval.verification import VerificationResult, verify
 
 __all__ = [

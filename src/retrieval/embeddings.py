@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from src.files import write_atomically
 from src.retrieval.relevance import Integers
+from src.runtime.whole_files import write_atomically
 
 _FILES = ("features.safetensors", "table.csv", "meta.json")
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from src.retrieval.distances import FeatureDistance
-from src.retrieval.evaluation import block_rows
+from src.retrieval.distances.feature_distance import FeatureDistance
+from src.retrieval.exact_evaluation import block_rows
 
 _IMAGES = 4096  # images of whole tracks that are compared with all queries together
 

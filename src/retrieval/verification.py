@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from src.retrieval.distances import Distance
-from src.retrieval.evaluation import block_rows
+from src.retrieval.distances.feature_distance import Distance
+from src.retrieval.exact_evaluation import block_rows
 from src.retrieval.relevance import Relevance
 
 Distances = NDArray[np.float32]

@@ -7,9 +7,9 @@ from torch.utils.data import DataLoader
 
 from src.data.dataset import ReIDDataset, class_index, draw_seed, name_index, train_labels
 from src.data.images import read_image
-from src.data.samplers import Draw, PlainSampler
+from src.data.samplers.batch_samplers import Draw, PlainSampler
 from src.data.table import DataError, image_path, make_table
-from src.data.transforms import Transforms
+from src.data.transforms.pipeline import Transforms
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from src.data.check import Finding, Report, Side
-from src.data.expected import Counts
+from src.data.check.expected import Counts
+from src.data.check.findings import Finding, Report, Side
 from src.figures.data_report import print_report
 
 

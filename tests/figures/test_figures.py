@@ -6,9 +6,11 @@ import pandas as pd
 from matplotlib import colors
 from rich.console import Console
 
-from src.figures import draw_curves, draw_roc, draw_trips, print_metrics
+from src.figures.curves import draw_curves, draw_roc
 from src.figures.rank_lists import RankList, draw_rank_lists
 from src.figures.style import GREEN, GREY, ORANGE, VERMILION
+from src.figures.tables import print_metrics
+from src.figures.trips import draw_trips
 
 
 def pixels(path, colour):

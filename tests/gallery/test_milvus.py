@@ -10,11 +10,11 @@ import torch
 from milvus_lite.server import Server
 from torch.nn import functional as F
 
-from src.config import ConfigError
 from src.data import make_table
 from src.gallery import Filters, Gallery
 from src.gallery.milvus import LITE, Milvus, collection_name, expression
 from src.retrieval import Embeddings, write_embeddings
+from src.runtime.errors import ConfigError
 
 N = 200
 COLOURS = ["red", "", 'off-"white"', "it's \\ grün"]

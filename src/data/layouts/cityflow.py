@@ -7,8 +7,8 @@ from typing import ClassVar, Literal, get_args
 
 import pandas as pd
 
-from src.data.layouts.files import files_in, find_files, read_lines, require_folder
 from src.data.layouts.label_xml import item_number, read_items
+from src.data.layouts.list_files import files_in, find_files, read_lines, require_folder
 from src.data.table import DataError, make_table
 
 Split = Literal["official", "hold_out", "vehiclenet"]

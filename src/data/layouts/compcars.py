@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from src.data.layouts.files import files_in, read_lines, require_folder
+from src.data.layouts.list_files import files_in, read_lines, require_folder
 from src.data.table import DataError, make_table
 
 log = logging.getLogger(__name__)

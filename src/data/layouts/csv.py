@@ -7,7 +7,7 @@ from typing import ClassVar
 import pandas as pd
 
 from src.data.layouts.csv_file import CSVFile
-from src.data.layouts.files import find_files, require_folder
+from src.data.layouts.list_files import find_files, require_folder
 from src.data.table import COLUMNS, DataError, make_table
 
 _REQUIRED = ("path", "vehicle_id", "split")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from src.data.layouts.files import find_files, read_lines, require_folder
+from src.data.layouts.list_files import find_files, read_lines, require_folder
 from src.data.table import DOMAINS, DataError, make_table
 
 #: How the lists are called: by the authors, in USL-DN-ReID's code for DN-Wild, and in its README.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.data.layouts.csv_file import CSVFile
-from src.data.layouts.files import find_files
+from src.data.layouts.list_files import find_files
 from src.data.table import DataError, known
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from src.data.layouts.files import find_files, read_lines, require_folder
+from src.data.layouts.list_files import find_files, read_lines, require_folder
 from src.data.table import DataError, make_table
 
 #: The colours by their number, for copies without `color_names.txt`.

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import pandas as pd
 
-from src.data.layouts.files import find_files, require_folder
 from src.data.layouts.label_xml import item_number, read_items
+from src.data.layouts.list_files import find_files, require_folder
 from src.data.table import DataError, make_table
 
 #: colorID and typeID are 0-based indices into these; those of VeRi-776, which come first, are 1-based there.

@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from src.retrieval.state import State
-from src.retrieval.steps.base import Step, StepError
-from src.retrieval.steps.distances import (
+from src.retrieval.steps.distance_steps import (
     AttributeConstraint,
     CameraVerification,
     KReciprocal,
@@ -20,7 +18,7 @@ from src.retrieval.steps.distances import (
     SumDistances,
     TimeWindow,
 )
-from src.retrieval.steps.features import (
+from src.retrieval.steps.feature_steps import (
     Average,
     Concatenate,
     DBSCANExpansion,
@@ -28,7 +26,9 @@ from src.retrieval.steps.features import (
     QueryGroups,
     TrackFeatures,
 )
-from src.retrieval.steps.ranking import ExpandTracks, GroupReranked
+from src.retrieval.steps.ranking_steps import ExpandTracks, GroupReranked
+from src.retrieval.steps.state import State
+from src.retrieval.steps.step import Step, StepError
 
 #: Name → step, in an order that makes sense.
 STEPS: dict[str, type[Step]] = {

@@ -1,0 +1,1 @@
+"""A method on disk: written whole, read safely, restored, converted, exported."""

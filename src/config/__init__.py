@@ -1,0 +1,1 @@
+"""Configurations: which keys exist, what composes with what."""

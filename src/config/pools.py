@@ -1,0 +1,62 @@
+"""Pools: several data sets as one, with what their own files say filled in."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError
+
+from src.config.checks import check_keys, data_sets
+from src.config.schema import SOURCE_KEYS
+from src.runtime.errors import ConfigError
+
+
+def complete_pools(cfg: DictConfig) -> None:
+    """Fills in what pools do not say: of a source, what its file in `conf/data/` says; the tasks, from the target.
+
+    A stage whose data is one of the pool's sources has it as a data set of its own.
+
+    Args:
+        cfg: The composed configuration of a command, with `data`, `stages` or both; changed in place.
+
+    Raises:
+        ConfigError: If a source has no file, is a pool itself, the target is not among the sources, or a stage takes a
+            source and there is no pool.
+    """
+    nodes = {"data": cfg} | {f"stages.{name}.data": stage for name, stage in cfg.get("stages", {}).items()}
+    for key, node in nodes.items():
+        try:
+            data = node.get("data")
+        except InterpolationResolutionError as error:
+            raise ConfigError(
+                f"{key} is a source of the pool, but data={cfg.data.name} is no pool or has no target; pass data=pool "
+                "with data.sources and data.target, or another choice of stages."
+            ) from error
+        if data and "sources" in data:
+            with open_dict(data):
+                _complete_pool(key, data)
+        elif data and set(SOURCE_KEYS) & set(data):
+            if data.get("first_ids") is not None:
+                raise ConfigError(f"{key} is trained on whole; remove first_ids from that source of the pool.")
+            said: Any = OmegaConf.to_container(data)
+            with open_dict(node):
+                node.data = {name: value for name, value in said.items() if name not in SOURCE_KEYS}
+
+
+def _complete_pool(key: str, pool: DictConfig) -> None:
+    from hydra import compose
+
+    for name, said in (pool.sources or {}).items():
+        if said and "_target_" in said.get("layout", {}):
+            continue
+        check_keys(f"{key}.sources", OmegaConf.create({name: None}), data_sets(), owner="a pool's sources")
+        base = compose(f"data/{name}").data
+        if "sources" in base:
+            raise ConfigError(f"{key}.sources.{name} is a pool itself; name its sources instead.")
+        OmegaConf.set_struct(base, False)
+        pool.sources[name] = OmegaConf.merge(base, said or {})
+    if pool.target is not None and pool.target not in (pool.sources or {}):
+        raise ConfigError(f"{key}.target is {pool.target!r}, expected one of {', '.join(pool.sources or [])}, or null.")
+    target = pool.sources[pool.target] if pool.target is not None else {"tasks": [], "ap": "standard"}
+    for name in ("tasks", "ap"):
+        if pool[name] is None:
+            pool[name] = target[name]

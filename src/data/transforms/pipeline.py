@@ -1,0 +1,220 @@
+"""From an image of any size to the tensor a network takes; normalisation is the network's own business."""
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+# Before its import: albumentations asks PyPI for a newer version of itself each time.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+import albumentations as A
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.table import DataError
+from src.data.transforms.background import BackgroundSubstitution, Substitution
+from src.data.transforms.contamination import Contamination
+from src.data.transforms.erasing import RandomErasing
+from src.data.transforms.highlights import glare_mask, released_glare_mask
+from src.data.transforms.shrink import RandomShrink
+
+Image = NDArray[np.uint8]
+_IMAGENET_MEAN = (124, 116, 104)
+
+
+class Transformed(NamedTuple):
+    """What the network sees.
+
+    Attributes:
+        image: RGB, `(H, W, 3)` uint8.
+        mask: The vehicle's mask, transformed like the image, `(H, W)` uint8 of 0 and 1; None if none was given.
+        glare: Where a night image glares, `(H, W)` uint8 of 0 and 1; None if not asked for.
+    """
+
+    image: Image
+    mask: Image | None
+    glare: Image | None
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """How images are transformed: the same size always, the rest in training only.
+
+    Defaults are those of Luo et al., "Bag of Tricks and A Strong Baseline for Deep Person Re-identification", CVPRW
+    2019, in their order: resize, flip, pad and crop, erase.
+
+    Attributes:
+        size: Height and width, or one number for both.
+        shrink: Probability of shrinking an image that is larger than the size, before it is resized.
+        shrink_scale: Smallest and largest factor by which it is shrunk.
+        background: Probability of taking the background from another training image; needs masks.
+        feather: Softness of the vehicle's edge before another background, in pixels; 0 for a hard edge.
+        flip: Probability of a horizontal flip.
+        pad: Black pixels added on each side before cropping back to the size at a random place.
+        colour_jitter: Probability of changing brightness, contrast and saturation by up to 20 %, hue by up to 5 %.
+        erasing: Probability of random erasing.
+        erasing_area: Smallest and largest share of the image that is erased.
+        erasing_aspect: Smallest height to width of what is erased; the largest is its reciprocal.
+        erasing_fill: What is erased becomes this RGB value.
+        glare: Compute glare masks. `"paper"`: of the image as the network sees it but for colour jitter and erasing.
+            `"released"`: as the authors' code does, of the image before any augmentation, so that the two do not line
+            up.
+        mask: Give the vehicles' masks to the network.
+        mask_files: Where masks are that the table does not name, below the data set's folder; `{path}` is the image's
+            path without its ending.
+        contamination: Damage evaluated images; None leaves them as they are.
+
+    Raises:
+        DataError: If a value makes no sense.
+    """
+
+    size: int | tuple[int, int] = 256
+    shrink: float = 0.0
+    shrink_scale: tuple[float, float] = (0.4, 0.6)
+    background: float = 0.0
+    feather: float = 0.0
+    flip: float = 0.5
+    pad: int = 10
+    colour_jitter: float = 0.0
+    erasing: float = 0.5
+    erasing_area: tuple[float, float] = (0.02, 0.4)
+    erasing_aspect: float = 0.3
+    erasing_fill: tuple[int, int, int] = _IMAGENET_MEAN
+    glare: Literal["paper", "released"] | None = None
+    mask: bool = False
+    mask_files: str = "masks/{path}.png"
+    contamination: Contamination | None = None
+
+    def __post_init__(self) -> None:
+        if self.glare not in (None, "paper", "released"):
+            raise DataError(f"transforms.glare is {self.glare!r}, expected paper, released or null.")
+        if min(self.height_and_width) < 1:
+            raise DataError(f"transforms.size is {self.size}, expected at least one pixel.")
+        for name in ("shrink", "background", "flip", "colour_jitter", "erasing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DataError(f"transforms.{name} is {getattr(self, name)}, expected a probability from 0 to 1.")
+        smallest, largest = self.shrink_scale
+        if not 0 < smallest <= largest <= 1:
+            raise DataError(f"transforms.shrink_scale is {smallest} to {largest}, expected two ascending shares of 1.")
+        if self.feather < 0:
+            raise DataError(f"transforms.feather is {self.feather}, expected a number of pixels, 0 for a hard edge.")
+        if "{path}" not in self.mask_files:
+            raise DataError(
+                f"transforms.mask_files is {self.mask_files!r}, expected {{path}} in it: the image's path without its "
+                "ending."
+            )
+
+    def training(self) -> "Pipeline":
+        """The transformation with its random parts."""
+        height, width = self.height_and_width
+        smallest, largest = self.shrink_scale
+        shrink = RandomShrink((height, width), (smallest, largest), p=self.shrink)
+        moved: list[A.BasicTransform] = [A.HorizontalFlip(p=self.flip)]
+        if self.pad:
+            moved += [A.Pad(self.pad, p=1), A.RandomCrop(height, width, p=1)]
+        jitter = A.ColorJitter((0.8, 1.2), (0.8, 1.2), (0.8, 1.2), (-0.05, 0.05), p=self.colour_jitter)
+        smallest, largest = self.erasing_area
+        red, green, blue = self.erasing_fill
+        erase = RandomErasing((smallest, largest), self.erasing_aspect, (red, green, blue), p=self.erasing)
+        painted = [step for step in (jitter, erase) if step.p > 0]
+        background = BackgroundSubstitution((height, width), self.feather, p=self.background)
+        return Pipeline(
+            (height, width),
+            moved,
+            painted,
+            self.glare,
+            before=[shrink] if self.shrink else [],
+            behind=[background] if self.background else [],
+        )
+
+    def evaluation(self) -> "Pipeline":
+        """The transformation without its random parts: resize, and contamination if asked for."""
+        return Pipeline(self.height_and_width, [], [], self.glare, self.contamination)
+
+    @property
+    def height_and_width(self) -> tuple[int, int]:
+        """Height and width that images are resized to."""
+        return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
+
+
+class Pipeline:
+    """A transformation that is a function of image and seed.
+
+    Args:
+        size: Height and width.
+        moved: What moves pixels, applied to image and masks alike.
+        painted: What changes pixels where they are, applied to the image after the glare mask was computed.
+        glare: See `Transforms`.
+        contamination: Damages the resized image, before anything looks at it.
+        before: What changes the size before the image is resized, applied to image and mask alike.
+        behind: What changes the background of the resized image.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        moved: list[A.BasicTransform],
+        painted: list[A.BasicTransform],
+        glare: Literal["paper", "released"] | None,
+        contamination: Contamination | None = None,
+        before: Sequence[A.BasicTransform] = (),
+        behind: Sequence[A.BasicTransform] = (),
+    ) -> None:
+        # Shrinking averages over the area, as PIL's resize does with which the published weights were trained; plain
+        # bilinear interpolation would skip pixels.
+        self._resize = A.Resize(*size, area_for_downscale="image")
+        self._before = A.Compose([*before]) if before else None
+        self._behind = A.Compose([*behind]) if behind else None
+        self._moved = A.Compose(moved) if moved else None
+        self._painted = A.Compose(painted) if painted else None
+        self._glare = glare
+        self._contamination = contamination
+        # All steps draw from these two. `Compose.set_random_seed` would start every step from the same number: a step
+        # with p = 0.5 would then happen exactly when every other step with p = 0.5 happens.
+        self._numpy_random = np.random.Generator(np.random.PCG64())
+        self._python_random = random.Random()
+        for step in filter(None, (self._before, self._behind, self._moved, self._painted)):
+            step.set_random_state(self._numpy_random, self._python_random)
+
+    def __call__(
+        self,
+        image: Image,
+        mask: Image | None = None,
+        night: bool = False,
+        seed: int = 0,
+        substitution: Substitution | None = None,
+    ) -> Transformed:
+        """Transforms an image.
+
+        Args:
+            image: RGB, `(H, W, 3)` uint8.
+            mask: `(H, W)` uint8 of 0 and 1.
+            night: Whether it was taken by night: by day nothing glares for the paper.
+            seed: Non-negative, of any size; equal seeds give equal results.
+            substitution: Where another background comes from, if the transforms ask for one.
+        """
+        self._numpy_random.bit_generator.state = np.random.PCG64(seed).state
+        self._python_random.seed(seed)
+        layers = {"image": image} if mask is None else {"image": image, "mask": mask}
+        if self._before is not None:
+            layers = self._before(**layers)
+        layers["image"] = self._resize.apply(layers["image"])
+        if self._contamination is not None:
+            layers["image"] = self._contamination(layers["image"], seed)
+        if mask is not None:
+            layers["mask"] = self._resize.apply_to_mask(layers["mask"])
+        if self._behind is not None:
+            layers["image"] = self._behind(image=layers["image"], substitution=substitution)["image"]
+        before = layers["image"]
+        if self._moved is not None:
+            layers = self._moved(**layers)
+        glare = None
+        if self._glare == "released":  # of day images too: its network decides whose masks count
+            glare = released_glare_mask(before)
+        elif self._glare == "paper":
+            seen_shape = layers["image"].shape[:2]
+            glare = glare_mask(layers["image"]) if night else np.zeros(seen_shape, dtype=np.uint8)
+        seen = layers["image"] if self._painted is None else self._painted(image=layers["image"])["image"]
+        return Transformed(seen, layers.get("mask"), glare)

@@ -1,0 +1,1 @@
+"""From a checkpoint and a data set to embeddings, task results and metrics.json."""

@@ -1,0 +1,176 @@
+"""Mines identities in a test set whose vehicles are unknown, and writes them as training images."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch import Trainer, seed_everything
+from omegaconf import DictConfig
+
+from src.checkpoints.restore import restore_method
+from src.config.checks import check_targets
+from src.config.pools import complete_pools
+from src.data import known
+from src.data.layouts import CSV
+from src.data.layouts.pool import once
+from src.evaluation.evaluation_run import build_data, embed, evaluation_stage
+from src.retrieval import Embeddings, Mining, kmeans_labels, mine_identities, purity, read_embeddings
+from src.runtime.errors import ConfigError
+from src.runtime.trainer import build_trainer
+from src.runtime.whole_files import write_atomically
+
+log = logging.getLogger(__name__)
+
+#: What the file says of an image. Not colour and type, which are labels as the vehicle is.
+_WRITTEN = ("path", "vehicle_id", "split", "camera_id", "track_id", "timestamp", "domain", "box", "mask")
+#: The smallest pseudo-identity, so that none is mistaken for a vehicle of the data set.
+_FIRST_ID = 1_000_000
+
+
+def run(cfg: DictConfig) -> Path | None:
+    """Mines with a checkpoint, or in embeddings that a run has left.
+
+    Args:
+        cfg: The configuration of `src.mine`.
+
+    Returns:
+        The file; None on all processes but the first.
+    """
+    complete_pools(cfg)
+    check_targets(cfg)
+    options = Mining(**cfg.mine)
+    if bool(cfg.checkpoint) == bool(cfg.embeddings):
+        raise ConfigError("Pass either checkpoint or embeddings.")
+    folder = Path(cfg.paths.run_dir)
+    found: Embeddings | None
+    if cfg.embeddings:
+        if cfg.get("data"):
+            raise ConfigError("Embeddings are made already: data needs checkpoint=.")
+        found = read_embeddings(Path(cfg.embeddings))
+    else:
+        found, _ = _embed_test_set(cfg, Path(cfg.checkpoint), cfg.get("data"), folder / "embeddings")
+    if found is None:
+        return None
+    mine(found, options, folder / cfg.out, cfg.seed)
+    return folder / cfg.out
+
+
+def stage_options(stage: Mapping[Any, Any]) -> tuple[Mining, Path | None]:
+    """How a stage mines, and the checkpoint to mine with if it names one.
+
+    Raises:
+        ValueError: If a value is none of the possible ones.
+    """
+    given = {str(key): value for key, value in stage["mine"].items()}
+    checkpoint = given.pop("checkpoint", None)
+    return Mining(**given), None if checkpoint is None else Path(checkpoint)
+
+
+def mine_for_stage(cfg: DictConfig, name: str, folder: Path, weights: Path | None) -> CSV:
+    """Training images of a stage, mined in the test set of its data.
+
+    Args:
+        cfg: The whole configuration.
+        name: The stage's.
+        folder: The stage's. The file is `mined.csv` in it, where an interrupted run finds it again.
+        weights: The checkpoint to mine with unless the stage names one.
+
+    Raises:
+        ConfigError: If there is no checkpoint to mine with.
+    """
+    options, checkpoint = stage_options(cfg.stages[name])
+    file = folder / "mined.csv"
+    if not (cfg.resume and file.is_file()):
+        checkpoint = checkpoint or weights
+        if checkpoint is None:
+            raise ConfigError(
+                f"The stage {name!r} mines identities and has no model to do so; pass "
+                f"stages.{name}.mine.checkpoint=<checkpoint>."
+            )
+        found, trainer = _embed_test_set(cfg, checkpoint, cfg.stages[name].data, folder / "embeddings")
+        if found is not None:
+            mine(found, options, file, cfg.seed)
+        trainer.strategy.barrier()  # until the first process has written the file
+    return CSV(json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["root"], "mined", str(file.resolve()))
+
+
+def mine(embeddings: Embeddings, options: Mining, file: Path, seed: int) -> None:
+    """Mines the queries and the gallery of embeddings, and writes the images that got a pseudo-identity.
+
+    Beside the CSV file stands a JSON file with what was found and how. True vehicles, where they are known, only tell
+    how many pseudo-identities are right.
+
+    Args:
+        embeddings: Of a test set; its training images have their own vehicles and are left alone.
+        options: Distances and thresholds.
+        file: The CSV file.
+        seed: Draws the first query.
+
+    Raises:
+        ValueError: See `mine_identities`.
+        ConfigError: If the images do not lie in one folder.
+    """
+    query, gallery = _sides(embeddings)
+    rows = np.concatenate([query, gallery])
+    table, features = embeddings.table.iloc[rows], embeddings.of(rows)
+    tracks = table["track_id"].to_numpy()[len(query) :]
+    mined = mine_identities(features, len(query), options, tracks, seed)
+    roots = table["root"].unique()
+    if len(roots) > 1:
+        raise ConfigError(f"The test images lie in {len(roots)} folders ({', '.join(roots[:2])}, …), expected one.")
+
+    train = embeddings.table[(embeddings.table["split"] == "train").to_numpy()]
+    first_id = max(_FIRST_ID, int(train["vehicle_id"].max()) + 1 if len(train) else 0)
+    labelled = mined.labels >= 0
+    records = once(table[labelled].assign(vehicle_id=first_id + mined.labels[labelled], split="train"))
+    text = {name: records[name].astype(object).where(known(records, name), "") for name in _WRITTEN}
+
+    vehicles = table["vehicle_id"].to_numpy()
+    counts = {
+        "ids": len(mined.representatives),
+        "ids_of_one_image": int((records["vehicle_id"].value_counts() == 1).sum()),
+        "images": len(records),
+        "of": len(table),
+    }
+    found: dict[str, Any] = {**counts}
+    if (right := purity(mined.labels, vehicles)) is not None:
+        found["purity"] = right
+        found["kmeans_purity"] = purity(kmeans_labels(features, found["ids"]), vehicles)
+    said = {"root": str(roots[0]), **found, "options": asdict(options), "seed": seed}
+    made_by = {key: embeddings.meta.get(key) for key in ("checkpoint", "checkpoint_sha", "data")}
+    write_atomically(file.with_suffix(".json"), json.dumps(said | made_by, indent=2) + "\n")
+    write_atomically(file, pd.DataFrame(text).to_csv(index=False))
+    log.info(
+        "Mined %d identities (%d of one image) in %d of %d images%s: %s",
+        *counts.values(),
+        "" if right is None else f", {right:.1%} right (k-means, all images: {found['kmeans_purity']:.1%})",
+        file,
+    )
+
+
+def _sides(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of queries and gallery; an image that is both is a query, one that is trained on too is neither."""
+    table = embeddings.table
+    split = table["split"].to_numpy()
+    image = pd.MultiIndex.from_frame(table[["root", "path", "box"]])
+    unknown = ~image.isin(image[split == "train"])
+    rows = embeddings.rows[unknown[embeddings.rows]]
+    is_query = np.isin(split[rows], ["query", "test"])
+    return rows[is_query], rows[~is_query]
+
+
+def _embed_test_set(
+    cfg: DictConfig, checkpoint: Path, data: DictConfig | None, folder: Path
+) -> tuple[Embeddings | None, Trainer]:
+    """Embeds queries and gallery, all of them whatever the tasks, which need labels; None on other processes."""
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    method = restore_method(checkpoint)
+    stage = evaluation_stage(method, data)
+    stage.data.tasks = []
+    trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
+    return embed(cfg, method, build_data(cfg, stage), trainer, checkpoint, folder), trainer

@@ -1,0 +1,237 @@
+"""Embeds a gallery into a folder that can be searched."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import Progress
+
+from src.config.checks import check_targets
+from src.config.pools import complete_pools
+from src.data import DataError, fingerprint, image_path, make_table, read_image
+from src.data.layouts import HasCameraDistances
+from src.data.layouts.csv_file import CSVFile
+from src.data.layouts.extra import add_extra
+from src.embed import Embedder, image_files
+from src.gallery.cameras import read_cameras
+from src.gallery.gallery import STORES
+from src.gallery.milvus import LITE, Milvus, collection_name
+from src.gallery.shards import Keys, Shards
+from src.retrieval import Embeddings, Index
+from src.retrieval.index.options import OPTIONS, check
+from src.runtime.errors import ConfigError
+from src.runtime.provenance import file_sha
+
+log = logging.getLogger(__name__)
+
+SHARD = 512  # images whose embeddings a killed process loses at most
+_SHOWN = 5  # paths in a message
+
+
+def run(cfg: DictConfig) -> Embeddings:
+    """Embeds what is not embedded yet, and writes the folder.
+
+    Args:
+        cfg: The configuration of `src.index`.
+
+    Returns:
+        What the folder holds.
+
+    Raises:
+        ConfigError: If it is not said what to embed, or the folder holds something else.
+        DataError: If the list of images is wrong, or none of them can be read.
+    """
+    if cfg.kind not in OPTIONS:  # before the work, not after it
+        raise ConfigError(f"kind is {cfg.kind!r}, expected one of {', '.join(OPTIONS)}.")
+    check(f"An index of kind {cfg.kind!r}", cfg.options or {}, OPTIONS[cfg.kind])
+    if cfg.store not in STORES:
+        raise ConfigError(f"store is {cfg.store!r}, expected {' or '.join(STORES)}.")
+    if cfg.store == "milvus" and cfg.kind != "exact":
+        raise ConfigError(f"store=milvus compares with all images; leave kind={cfg.kind} away.")
+    table, distances = _records(cfg)
+    if cfg.domain is not None:
+        table["domain"] = table["domain"].where(table["domain"] != "", cfg.domain)
+    cameras = {} if cfg.cameras is None else read_cameras(Path(cfg.cameras))
+    embedder = Embedder(
+        cfg.checkpoint,
+        device=cfg.device,
+        precision=cfg.precision,
+        batch_size=cfg.batch_size,
+        workers=cfg.workers,
+    )
+    out, checkpoint_sha = Path(cfg.out), file_sha(embedder.checkpoint)
+    made_by = f"checkpoint {checkpoint_sha[:16]}, {cfg.precision}"
+    shards = Shards(out, made_by)
+    milvus = _milvus(cfg, out)  # before the work too
+    _report_vanished(out, table)
+    keys = _keys(table)
+    done = np.isin(keys, shards.keys())
+    if done.any():
+        log.info("%d of %d images are embedded already.", done.sum(), len(table))
+    _embed(embedder, shards, table, keys, np.flatnonzero(~done))
+    known, features = shards.known()
+    readable = np.flatnonzero(np.isin(keys, known))
+    if len(readable) == 0:
+        raise DataError(f"None of the {len(table)} images can be read; see the messages above.")
+    table, keys = table.iloc[readable].reset_index(drop=True), keys[readable]
+    features = features[torch.from_numpy(np.searchsorted(known, keys))]
+    index = None
+    if cfg.kind not in ("exact", "torch"):  # these two search the features themselves
+        index = Index.build(features, cfg.kind, built_from={"checkpoint_sha": checkpoint_sha}, **(cfg.options or {}))
+    meta: dict[str, Any] = {
+        "checkpoint": str(embedder.checkpoint.resolve()),
+        "checkpoint_sha": checkpoint_sha,
+        "precision": embedder.precision,
+        "device": str(embedder.device),
+        "views": asdict(embedder.method.views),
+        "dimensions": features.shape[1],
+        "data": {"name": table["dataset"].iloc[0], "fingerprint": fingerprint(table)},
+        "evaluation": {"names": [], "ap": "standard"},
+        "index": {"kind": cfg.kind, "options": {} if index is None else index.options},
+        "time_unit": cfg.time_unit,
+        "cameras": cameras,
+    }
+    before = _collection(out)
+    if milvus is not None:
+        name = collection_name(table, keys, f"{made_by}, {out.resolve()}")
+        milvus.fill(name, features.numpy(), table)
+        meta["milvus"] = {"uri": cfg.milvus.uri, "collection": name}
+    embeddings = Embeddings(features, np.arange(len(table)), table, distances, meta)
+    shards.finish(embeddings, keys, index)
+    if milvus is not None and before is not None and before["uri"] == cfg.milvus.uri and before != meta["milvus"]:
+        milvus.drop(before["collection"])
+    log.info("%d images of %d dimensions: %s", len(table), features.shape[1], out)
+    return embeddings
+
+
+def _milvus(cfg: DictConfig, out: Path) -> Milvus | None:
+    if cfg.store != "milvus":
+        return None
+    out.mkdir(parents=True, exist_ok=True)  # where Milvus Lite puts its file
+    return Milvus(cfg.milvus.uri or str(out / LITE), cfg.milvus.token)
+
+
+def _collection(out: Path) -> dict[str, Any] | None:
+    """Where in Milvus the last version is, if it is there."""
+    file = out / "meta.json"
+    found: dict[str, Any] | None = (
+        json.loads(file.read_text(encoding="utf-8")).get("milvus") if file.is_file() else None
+    )
+    return found
+
+
+def _records(cfg: DictConfig) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The record table of the gallery, and the road distances between its cameras if they are known."""
+    if (cfg.images is None) == (cfg.get("data") is None):
+        raise ConfigError("Pass images=<a folder or a CSV file> or data=<a data set>, one of them.")
+    if cfg.images is not None:
+        return _own_images(Path(cfg.images)), None
+    complete_pools(cfg)
+    check_targets(cfg)
+    layout = instantiate(cfg.data.layout, _convert_="all")
+    table = layout.read()
+    if cfg.data.get("extra") is not None:
+        table = add_extra(table, cfg.data.extra, layout.name)
+    chosen = table[table["split"].isin(list(cfg.splits))].reset_index(drop=True)
+    if chosen.empty:
+        found = ", ".join(sorted(set(table["split"])))
+        raise ConfigError(f"{layout.name} has no images of splits={list(cfg.splits)}, but of {found}; choose of these.")
+    chosen["root"] = [str(Path(root).resolve()) for root in chosen["root"]]
+    return chosen, layout.camera_distances() if isinstance(layout, HasCameraDistances) else None
+
+
+def _own_images(path: Path) -> pd.DataFrame:
+    root = (path if path.is_dir() else path.parent).resolve()
+    columns: dict[str, Any] = {"split": "gallery"}
+    if path.is_dir():
+        columns["path"] = [file.relative_to(path).as_posix() for file in image_files(path)]
+    elif path.is_file():
+        records = CSVFile.read(path, path.stem, required=("path",))
+        records.check_values(may_be_empty=("vehicle_id", "split"))
+        columns |= {name: records.values(name) for name in records.columns if name != "split"}
+    else:
+        raise ConfigError(f"images={path} is neither a folder nor a CSV file.")
+    return make_table(root, path.stem, columns)
+
+
+def _keys(table: pd.DataFrame) -> Keys:
+    """A number for each record that changes with its path, box, domain, and the file's size and time."""
+    parts = (table[name].tolist() for name in ("root", "path", "box", "domain"))
+    return np.array([_key(*record) for record in zip(*parts, strict=True)], dtype=np.int64)
+
+
+def _key(root: str, path: str, box: str, domain: str) -> int:
+    try:
+        found = Path(root, path).stat()
+        stamp = f"{found.st_size} {found.st_mtime_ns}"
+    except OSError:  # embedding it will say what is wrong
+        stamp = ""
+    text = "\0".join([path, box, domain, stamp])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
+
+
+def _embed(embedder: Embedder, shards: Shards, table: pd.DataFrame, keys: Keys, missing: NDArray[np.int64]) -> None:
+    """Embeds rows of the table into shards; leaves out and names what cannot be read."""
+    unreadable = 0
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("Embedding", total=len(missing))
+        for start in range(0, len(missing), SHARD):
+            rows = missing[start : start + SHARD]
+            try:
+                found = _embed_rows(embedder, table, rows, partial(progress.advance, bar))
+            except DataError:
+                problems = {row: problem for row in rows if (problem := _problem(table, row))}
+                for problem in problems.values():
+                    log.warning("Left out: %s", problem)
+                unreadable += len(problems)
+                rows = np.array([row for row in rows if row not in problems], dtype=np.int64)
+                progress.update(bar, completed=start + len(problems))
+                found = _embed_rows(embedder, table, rows, partial(progress.advance, bar))
+            if found:
+                shards.add(keys[rows], np.concatenate(found))
+    if unreadable:
+        log.warning("%d images cannot be read and are not in the index; repair them and run again.", unreadable)
+
+
+def _embed_rows(
+    embedder: Embedder, table: pd.DataFrame, rows: NDArray[np.int64], advance: Callable[[int], None]
+) -> list[NDArray[np.float32]]:
+    if len(rows) == 0:
+        return []
+    paths = [image_path(table, row) for row in rows]
+    found = []
+    for batch in embedder.batches(paths, table["domain"].iloc[rows].tolist(), table["box"].iloc[rows].tolist()):
+        found.append(batch)
+        advance(len(batch))
+    return found
+
+
+def _problem(table: pd.DataFrame, row: int) -> str:
+    try:
+        read_image(image_path(table, row), str(table.loc[row, "box"]))
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _report_vanished(out: Path, table: pd.DataFrame) -> None:
+    """Names images of the last version that are not asked for any more."""
+    file = out / "table.csv"
+    if not file.is_file():
+        return
+    before = pd.read_csv(file, usecols=["path"], keep_default_na=False)["path"]
+    if gone := sorted(set(before) - set(table["path"])):
+        shown = ", ".join(gone[:_SHOWN]) + (", …" if len(gone) > _SHOWN else "")
+        log.warning("%d images are gone and leave the index: %s", len(gone), shown)

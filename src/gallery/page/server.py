@@ -1,0 +1,207 @@
+"""The server behind the page: pictures in, ranked results out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib import resources
+from typing import Any
+
+import cv2
+import numpy as np
+from aiohttp import web
+
+from src.data import known
+from src.embed import Embedder
+from src.gallery import COLUMNS, Filters, Gallery, Hit, parse_time
+from src.gallery.page.uploads import UploadError, read_upload
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+MOST = 200  # results of a search
+_SIDE = 320  # of a result's picture, in pixels
+_STATIC = {
+    "index.html": "text/html",
+    "style.css": "text/css",
+    "page.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_GALLERY = web.AppKey("gallery", Gallery)
+_EMBEDDER = web.AppKey("embedder", Embedder)
+_LOCK = web.AppKey("lock", asyncio.Lock)
+_MAX_PIXELS = web.AppKey("max_pixels", int)
+_MAX_UPLOAD = web.AppKey("max_upload_mb", float)
+
+
+def make_app(
+    gallery: Gallery, embedder: Embedder, host: str = "127.0.0.1", max_upload_mb: float = 10, max_megapixels: float = 50
+) -> web.Application:
+    """The application, for `aiohttp.web.run_app`.
+
+    `GET /api/gallery` describes the gallery. `POST /api/search` with a picture as its body and `GET /api/search?row=…`
+    return results; both take top, threshold, after, before, and any number of camera, domain, colour and type. The
+    domain of an uploaded picture is `query_domain`. `GET /api/images/<row>` is a picture.
+
+    Args:
+        gallery: What is searched.
+        embedder: Of the same checkpoint.
+        host: Where it will listen. On this machine alone, requests for other host names are refused, so that no web
+            site can reach the page through the browser.
+        max_upload_mb: Largest upload, in MiB.
+        max_megapixels: Largest picture.
+    """
+    app = web.Application(middlewares=[_careful(host)], client_max_size=int(max_upload_mb * 2**20))
+    app[_GALLERY], app[_EMBEDDER] = gallery, embedder
+    app[_LOCK], app[_MAX_PIXELS], app[_MAX_UPLOAD] = asyncio.Lock(), int(max_megapixels * 1e6), max_upload_mb
+    app.router.add_get("/", _static("index.html"))
+    for name in ("style.css", "page.js", "icon.svg"):
+        app.router.add_get(f"/{name}", _static(name))
+    app.router.add_get("/api/gallery", _describe)
+    app.router.add_get("/api/search", _search_row)
+    app.router.add_post("/api/search", _search_upload)
+    app.router.add_get(r"/api/images/{row:\d{1,12}}", _picture)
+    return app
+
+
+def _careful(host: str) -> Any:
+    """Checks the host name, adds headers, and answers what is wrong in one sentence."""
+
+    @web.middleware
+    async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if host in _LOCAL and request.url.host not in _LOCAL:
+                raise web.HTTPForbidden(text=f"This page is for this machine alone, not for {request.url.host}.")
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = web.json_response({"error": error.text}, status=error.status)
+        except ValueError as error:
+            response = web.json_response({"error": str(error)}, status=400)
+        response.headers.update(_HEADERS)
+        return response
+
+    return handle
+
+
+def _static(name: str) -> Handler:
+    content = resources.files("src.gallery.page").joinpath("static", name).read_text(encoding="utf-8")
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=content, content_type=_STATIC[name], headers={"Cache-Control": "no-cache"})
+
+    return answer
+
+
+async def _describe(request: web.Request) -> web.Response:
+    gallery = request.app[_GALLERY]
+    table, named = gallery.table, gallery.meta.get("cameras") or {}
+    values = {name: sorted(set(table.loc[known(table, column), column].tolist())) for name, column in COLUMNS.items()}
+    times = table["timestamp"].dropna()
+    cameras = [
+        {
+            "id": camera,
+            "name": named.get(str(camera), {}).get("name") or f"Camera {camera}",
+            "place": gallery.places.get(camera),
+        }
+        for camera in values["camera"]
+    ]
+    return web.json_response(
+        {
+            "name": table["dataset"].iloc[0],
+            "count": len(gallery),
+            "cameras": cameras,
+            "domains": values["domain"],
+            "colours": values["colour"],
+            "types": values["type"],
+            "times": [times.min(), times.max()] if len(times) else None,
+            "time_unit": gallery.meta.get("time_unit") or "",
+            "needs_domain": request.app[_EMBEDDER].needs_domain,
+            "max_upload_mb": request.app[_MAX_UPLOAD],
+        }
+    )
+
+
+async def _search_row(request: web.Request) -> web.Response:
+    gallery, row = request.app[_GALLERY], _number(request, "row", int, 0, None)
+    if row is None or row >= len(gallery):
+        raise ValueError(f"row is {row}, expected 0 to {len(gallery) - 1}.")
+    return await _answer(request, gallery.features[row : row + 1], row)
+
+
+async def _search_upload(request: web.Request) -> web.Response:
+    content = await request.read()
+    if not content:
+        raise UploadError("There is no picture in the request.")
+    domain = request.query.get("query_domain") or None
+
+    def embed() -> np.ndarray:
+        image = read_upload(content, request.app[_MAX_PIXELS])
+        return request.app[_EMBEDDER](image, domain)
+
+    async with request.app[_LOCK]:  # one at a time: the network takes all cores
+        features = await asyncio.to_thread(embed)
+    return await _answer(request, features, None)
+
+
+async def _answer(request: web.Request, features: np.ndarray, row: int | None) -> web.Response:
+    gallery = request.app[_GALLERY]
+    top = _number(request, "top", int, 1, 24) or 1
+    if top > MOST:
+        raise ValueError(f"top is {top}, expected at most {MOST}.")
+    threshold = _number(request, "threshold", float, -1, -1.0)
+    names = {name: request.query.getall(name, []) for name in ("domain", "colour", "type")}
+    after, before = (parse_time(request.query[n]) if request.query.get(n) else None for n in ("after", "before"))
+    filters = Filters(camera=_cameras(request), after=after, before=before, **names)
+    # A picture of the gallery would find itself first.
+    wanted = top if row is None else top + 1
+    (hits,) = await asyncio.to_thread(gallery.search, features, wanted, filters, threshold)
+    shown = [hit for hit in hits if hit.row != row][:top]
+    query = None if row is None else _plain(gallery, Hit(row, 1.0))
+    return web.json_response({"query": query, "hits": [_plain(gallery, hit) for hit in shown]})
+
+
+def _plain(gallery: Gallery, hit: Hit) -> dict[str, Any]:
+    """For JSON; with the path below the gallery's folder, not where that lies on this machine."""
+    path = {"path": gallery.table.loc[hit.row, "path"]}
+    return {"row": hit.row, "score": round(hit.score, 4)} | gallery.describe(hit.row) | path
+
+
+async def _picture(request: web.Request) -> web.Response:
+    gallery, row = request.app[_GALLERY], int(request.match_info["row"])
+    if row >= len(gallery):
+        raise web.HTTPNotFound(text=f"There is no image {row}, the last is {len(gallery) - 1}.")
+    content = await asyncio.to_thread(_thumbnail, gallery, row)
+    return web.Response(body=content, content_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+
+
+def _thumbnail(gallery: Gallery, row: int) -> bytes:
+    image = gallery.image(row)
+    scale = min(1.0, _SIDE / max(image.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def _cameras(request: web.Request) -> list[int]:
+    try:
+        return [int(camera) for camera in request.query.getall("camera", [])]
+    except ValueError as error:
+        raise ValueError(f"camera is {request.query.getall('camera')}, expected numbers.") from error
+
+
+def _number(request: web.Request, name: str, kind: type, least: float, default: Any) -> Any:
+    text = request.query.get(name)
+    if not text:
+        return default
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise ValueError(f"{name} is {text!r}, expected a number.") from error
+    if not value >= least:
+        raise ValueError(f"{name} is {text}, expected at least {least}.")
+    return value

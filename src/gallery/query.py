@@ -1,0 +1,134 @@
+"""Searches a gallery with pictures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+from rich.console import Console
+from rich.table import Table
+
+from src.config.checks import one_or_more
+from src.data import read_image
+from src.embed import Embedder, Image, image_files
+from src.figures.search_results import draw_search
+from src.gallery.filters import Filters, parse_time
+from src.gallery.gallery import Gallery, Hit
+from src.methods.tta import Views
+from src.runtime.errors import ConfigError
+from src.runtime.provenance import file_sha
+from src.runtime.whole_files import write_atomically
+
+
+def run(cfg: DictConfig) -> list[list[Hit]]:
+    """Searches, prints what was found, and draws and writes it if asked to.
+
+    Args:
+        cfg: The configuration of `src.search`.
+
+    Returns:
+        What was found, a list a query.
+
+    Raises:
+        ConfigError: If an option is wrong.
+        ValueError: If a filter names what is not there.
+        DataError: If a query cannot be read.
+    """
+    if cfg.top < 1:
+        raise ConfigError(f"top is {cfg.top}, expected at least 1.")
+    gallery = Gallery.open(cfg.index, cfg.store, cfg.milvus.uri, cfg.milvus.token)
+    queries = _queries(cfg.query)
+    filters = _filters(cfg)
+    filters.keep(gallery.table)  # a wrong name is refused before the checkpoint is loaded
+    embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device)
+    threshold = -1.0 if cfg.threshold is None else cfg.threshold
+    images: list[Image] = [*queries]
+    found = gallery.search(embedder(images, cfg.query_domain), cfg.top, filters, threshold)
+    for query, hits in zip(queries, found, strict=True):
+        _print(gallery, query, hits)
+    if cfg.json is not None:
+        write_atomically(Path(cfg.json), json.dumps(_plain(gallery, queries, found), indent=2) + "\n")
+    if cfg.picture is not None:
+        draw_search(
+            [read_image(query) for query in queries],
+            [query.name for query in queries],
+            [[(gallery.image(hit.row), f"{hit.score:.3f}", _caption(gallery, hit)) for hit in hits] for hits in found],
+            Path(cfg.picture),
+        )
+    return found
+
+
+def matching_embedder(gallery: Gallery, checkpoint: str | None, device: str) -> Embedder:
+    """The embedder of a gallery's checkpoint, with the precision and the views the gallery was embedded with.
+
+    Args:
+        gallery: The gallery.
+        checkpoint: Where the checkpoint is now; None for where it was.
+        device: See `Embedder`.
+
+    Raises:
+        ConfigError: If it is not there any more, or is another one.
+    """
+    meta = gallery.meta
+    path = Path(checkpoint or meta["checkpoint"])
+    if not path.is_file():
+        raise ConfigError(f"The gallery's checkpoint {path} is not here; pass checkpoint=<where it is>.")
+    if file_sha(path) != meta["checkpoint_sha"]:
+        raise ConfigError(
+            f"{path} is not the checkpoint that embedded the gallery (SHA-256 {meta['checkpoint_sha'][:16]}…); pass "
+            "that one, or build the index again."
+        )
+    embedder = Embedder(path, device=device, precision=meta["precision"])
+    embedder.method.views = Views(**meta["views"])
+    return embedder
+
+
+def _queries(given: str | ListConfig) -> list[Path]:
+    paths = [Path(path) for path in one_or_more(given)]
+    return [file for path in paths for file in (image_files(path) if path.is_dir() else [path])]
+
+
+def _filters(cfg: DictConfig) -> Filters:
+    def listed(value: Any) -> list[Any]:
+        if value is None:
+            return []
+        return [*value] if isinstance(value, ListConfig) else [value]
+
+    after, before = (None if cfg[name] is None else parse_time(cfg[name]) for name in ("after", "before"))
+    chosen = {name: listed(cfg[name]) for name in ("camera", "domain", "colour", "type")}
+    return Filters(**chosen, after=after, before=before)
+
+
+def _print(gallery: Gallery, query: Path, hits: list[Hit]) -> None:
+    facts = [gallery.describe(hit.row) for hit in hits]
+    shown = [name for name in ("vehicle", "camera", "time", "domain", "colour", "type") if any(f[name] for f in facts)]
+    table = Table(title=str(query), title_justify="left")
+    for name in ("", "score", *shown, "image"):
+        right = name in ("", "score", "vehicle", "camera", "time")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for place, (hit, fact) in enumerate(zip(hits, facts, strict=True), start=1):
+        known = ("" if fact[name] is None else str(fact[name]) for name in shown)
+        table.add_row(str(place), f"{hit.score:.3f}", *known, str(gallery.table.loc[hit.row, "path"]))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table if hits else f"{query}: nothing passes the filters and the threshold.")
+
+
+def _plain(gallery: Gallery, queries: list[Path], found: list[list[Hit]]) -> list[dict[str, Any]]:
+    """For JSON."""
+    return [
+        {
+            "query": str(query),
+            "hits": [
+                {"rank": rank, "score": hit.score} | gallery.describe(hit.row) for rank, hit in enumerate(hits, start=1)
+            ],
+        }
+        for query, hits in zip(queries, found, strict=True)
+    ]
+
+
+def _caption(gallery: Gallery, hit: Hit) -> str:
+    fact = gallery.describe(hit.row)
+    camera = None if fact["camera"] is None else f"camera {fact['camera']}"
+    return "\n".join(text for text in (camera, fact["time"], fact["domain"]) if text)

@@ -1,0 +1,1 @@
+"""The papers' blocks, one idea a file."""

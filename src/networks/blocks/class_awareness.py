@@ -1,0 +1,146 @@
+"""CCA: cross-domain class awareness."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from src.networks.blocks.covariance import mean_covariance
+
+Form = Literal["auto", "plain", "folded"]
+Pairing = Literal["mean", "random"]
+
+
+class Exchange(NamedTuple):
+    """What the class awareness of a training step needs besides the features.
+
+    Attributes:
+        weight: `(B, C4)`, the row of the classifier that belongs to each sample's label.
+        bias: `(B,)`, likewise.
+        partners: `(B, B)`, the weights with which a sample receives the class maps of the others (see `partners`).
+    """
+
+    weight: Tensor
+    bias: Tensor
+    partners: Tensor
+
+
+def partners(labels: Tensor, domains: Tensor, pairing: Pairing = "mean") -> Tensor:
+    """Which class maps a sample receives: those of its identity's samples in the other domain.
+
+    Args:
+        labels: `(B,)` identities, in any order and number.
+        domains: `(B,)`, 0 for day and 1 for night; a negative (unknown) one has no partners.
+        pairing: `"mean"` weighs all of them equally, `"random"` picks one. The paper speaks of pairs, the authors'
+            code takes the mean.
+
+    Returns:
+        `(B, B)` float32 weights; a row sums to one, or to zero where a sample has no partner.
+
+    Raises:
+        ValueError: An unknown `pairing`.
+    """
+    if pairing not in ("mean", "random"):
+        raise ValueError(f"pairing must be 'mean' or 'random', got {pairing!r}.")
+    known = domains >= 0
+    match = (labels[:, None] == labels) & (domains[:, None] != domains) & known[:, None] & known
+    if pairing == "random":
+        chosen = torch.rand(match.shape, device=match.device).masked_fill(~match, -1).argmax(dim=1)
+        match = match & F.one_hot(chosen, len(labels)).bool()
+    return match.float() / match.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+class ClassAwareness(nn.Module):
+    """Modulates a projection of the features with the class maps of the other domain, and adds it to them.
+
+    `P = BN(conv1×1(T))`; in training `P ← P ⊙ A`, where A is the mean over the sample's partners of their class maps
+    `sigmoid(⟨w_y, P⟩ + b_y)`; `T ← T + ReLU(BN(conv1×1(P)))`. DNDM (CVPR 2024), Eq. 10 to 13.
+
+    The plain form computes just that. The folded one uses that nothing non-linear lies between the two convolutions: A
+    is one number a position, so `conv(A ⊙ P) = A ⊙ conv(P)`, biases apart, P is affine in T, and its batch statistics
+    follow from the mean and covariance of T. With the rows of P scaled by `s = γ / σ`, one C × C matrix
+    `M = W2 diag(s) W1` maps T, and the wide map P never exists. Parameters, statistics and gradients are the same.
+
+    Args:
+        channels: Channels C of the stage.
+        class_channels: Channels C4 of the last stage, which the classifier knows.
+        form: `"auto"` takes whichever form needs fewer operations for the input at hand.
+    """
+
+    def __init__(self, channels: int, class_channels: int, form: Form = "auto") -> None:
+        super().__init__()
+        if form not in ("auto", "plain", "folded"):
+            raise ValueError(f"form must be 'auto', 'plain' or 'folded', got {form!r}.")
+        self.form = form
+        self.project = nn.Conv2d(channels, class_channels, kernel_size=1)
+        self.project_norm = nn.BatchNorm2d(class_channels)
+        self.restore = nn.Conv2d(class_channels, channels, kernel_size=1)
+        self.restore_norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor, exchange: Exchange | None = None) -> Tensor:
+        """Modulates features `(B, C, h, w)`; without an exchange (at test) the class maps play no part."""
+        y = self._folded(x, exchange) if self._folds(x) else self._plain(x, exchange)
+        return x + F.relu(self.restore_norm(y))
+
+    def _folds(self, x: Tensor) -> bool:
+        if self.form != "auto":
+            return self.form == "folded"
+        wide, narrow = self.project.out_channels, self.project.in_channels
+        positions = x.numel() // narrow
+        if isinstance(positions, torch.SymInt):  # exported for any batch: what is best for a single image
+            positions = x.shape[2] * x.shape[3]
+        products = 2 if self.project_norm.training else 1  # in training the covariance comes on top
+        return products * narrow**2 * (positions + wide) < 2 * positions * narrow * wide
+
+    def _plain(self, x: Tensor, exchange: Exchange | None) -> Tensor:
+        p = self.project_norm(self.project(x))
+        if exchange is not None:
+            logits = torch.einsum("bc,bchw->bhw", exchange.weight.to(p.dtype), p)
+            p = p * _exchanged(logits, exchange).to(p.dtype)
+        return self.restore(p)
+
+    def _folded(self, x: Tensor, exchange: Exchange | None) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            w1, w2 = self.project.weight.flatten(1), self.restore.weight.flatten(1)
+            scale, shift = self._affine(x)  # P = scale ⊙ W1 T + shift
+            scaled = scale[:, None] * w1
+            matrix, vector = w2 @ scaled, w2 @ shift
+        y = F.conv2d(x, matrix[:, :, None, None].to(x.dtype), vector.to(x.dtype))
+        bias = self.restore.get_parameter("bias")[:, None, None].to(y.dtype)
+        if exchange is not None:
+            with torch.autocast(x.device.type, enabled=False):
+                rows = exchange.weight.to(scaled.dtype)
+                rows, offset = rows @ scaled, rows @ shift
+            logits = torch.einsum("bc,bchw->bhw", rows.to(x.dtype), x) + offset[:, None, None]
+            return torch.addcmul(bias, y, _exchanged(logits, exchange).to(y.dtype))
+        return bias + y
+
+    def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift that make P out of `W1 T`; in training, the running statistics are updated on the way."""
+        norm = self.project_norm
+        w1, b1 = self.project.weight.flatten(1), self.project.get_parameter("bias")
+        running_mean, running_var = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        if norm.training:
+            sync = isinstance(norm, nn.SyncBatchNorm) and torch.distributed.is_initialized()
+            mean, covariance, count = mean_covariance(x, sync)
+            mean, variance = w1 @ mean + b1, ((w1 @ covariance) * w1).sum(dim=1)
+            with torch.no_grad():
+                tracked = norm.get_buffer("num_batches_tracked").add_(1)
+                momentum = 1 / int(tracked) if norm.momentum is None else norm.momentum
+                running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+                running_var.lerp_((variance * count / (count - 1)).to(running_var.dtype), momentum)
+        else:
+            mean, variance = running_mean, running_var
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
+        return scale, norm.bias + scale * (b1 - mean)
+
+
+def _exchanged(logits: Tensor, exchange: Exchange) -> Tensor:
+    """The factors `(B, 1, h, w)` that samples receive: their partners' class maps, or one without partners."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    maps = torch.sigmoid(logits + exchange.bias.to(logits.dtype)[:, None, None])
+    weights = exchange.partners.to(maps.dtype)
+    with torch.autocast(maps.device.type, enabled=False):
+        received = (weights @ maps.flatten(1)).view_as(maps)
+    return (received + (1 - weights.sum(dim=1))[:, None, None]).unsqueeze(1)

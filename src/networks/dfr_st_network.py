@@ -1,0 +1,117 @@
+"""The appearance network of DFR-ST: a coarse stream, and a fine one with attention and division."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from src.networks.backbone.timm_backbone import Backbone
+from src.networks.blocks.attention import AttentionNet, Placement
+from src.networks.blocks.division import Axis, Branch, Embedding
+
+
+class DFRSTOutput(NamedTuple):
+    """What the network computes.
+
+    Attributes:
+        embedding: Features of all streams after their necks, `(B, D)`.
+        metric: Features `(B, d)` that the triplet loss compares: the coarse one and that of the whole fine map.
+        logits: Identity scores `(B, K)` of every branch and part.
+    """
+
+    embedding: Tensor
+    metric: list[Tensor]
+    logits: list[Tensor]
+
+
+class DFRSTNetwork(nn.Module):
+    """Appearance module of DFR-ST, Section III-B.
+
+    Tu et al., "DFR-ST: Discriminative feature representation with spatio-temporal cues for vehicle re-identification",
+    Pattern Recognition 2022.
+
+    The first stages are shared; the rest exists twice, once for each stream.
+
+    Args:
+        backbone: A staged backbone.
+        num_classes: Number of identities K.
+        shared_stages: How many of the backbone's stages both streams share.
+        coarse: Use the coarse stream.
+        attention: Placement of the fine stream's attention; None for none.
+        branches: Branches of the fine stream; none of them leaves the stream out.
+        parts: Number of parts of each branch but `"whole"`.
+        dimension: Length of each part's feature.
+
+    Raises:
+        ValueError: If the backbone has no stages, or nothing is left to embed.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        shared_stages: int = 2,
+        coarse: bool = True,
+        attention: Placement | None = "channel_spatial",
+        branches: Sequence[Axis] = ("whole", "height", "width", "channel"),
+        parts: Mapping[str, int] | None = None,
+        dimension: int = 256,
+    ) -> None:
+        super().__init__()
+        if not backbone.staged:
+            raise ValueError(f"DFR-ST works on a backbone's stages, and {backbone.name!r} has none; choose a ResNet.")
+        if not 0 <= shared_stages < len(backbone.stages):
+            raise ValueError(f"shared_stages is {shared_stages}, expected 0 to {len(backbone.stages) - 1}.")
+        if not coarse and not branches:
+            raise ValueError("coarse is false and branches is empty: nothing is left to embed an image with.")
+        if unknown := sorted(set(branches) - {"whole", "height", "width", "channel"}):
+            raise ValueError(f"branches names {unknown[0]!r}, expected some of whole, height, width, channel.")
+        counts = {"height": 4, "width": 4, "channel": 4} | dict(parts or {})
+        channels = backbone.channels[-1]
+        self.backbone = backbone
+        self.shared_stages = shared_stages
+        # The backbone's own last stages are the coarse stream; the fine one starts from a copy of their weights.
+        self.coarse = Embedding(channels, dimension, num_classes) if coarse else None
+        self.fine_stages = deepcopy(backbone.stages[shared_stages:]) if branches and coarse else None
+        self.attention = AttentionNet(channels, attention) if attention is not None and branches else None
+        self.branches = nn.ModuleList(
+            Branch(axis, 1 if axis == "whole" else counts[axis], channels, dimension, num_classes) for axis in branches
+        )
+
+    def maps(self, images: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The last maps of the coarse and of the fine stream, after attention; None for one that is left out."""
+        backbone = self.backbone
+        x = backbone.stem(backbone.normalise(images))
+        for stage in backbone.stages[: self.shared_stages]:
+            x = stage(x)
+        own = backbone.stages[self.shared_stages :]
+        coarse = _through(own, x) if self.coarse is not None else None
+        if not self.branches:
+            return coarse, None
+        fine = _through(own if self.fine_stages is None else self.fine_stages, x)
+        return coarse, fine if self.attention is None else self.attention(fine)
+
+    def forward(self, images: Tensor) -> DFRSTOutput:
+        """Embeds images `(B, 3, H, W)` on the 0…255 scale."""
+        coarse, fine = self.maps(images)
+        metric, embeddings, logits = [], [], []
+        if self.coarse is not None:
+            feature, normalised, scores = self.coarse(coarse)
+            metric.append(feature)
+            embeddings.append(normalised)
+            logits.append(scores)
+        for branch in self.branches:
+            for feature, normalised, scores in branch(fine):
+                embeddings.append(normalised)
+                logits.append(scores)
+                if branch.axis == "whole":
+                    metric.append(feature)
+        return DFRSTOutput(torch.cat(embeddings, dim=1), metric, logits)
+
+
+def _through(stages: nn.ModuleList, x: Tensor) -> Tensor:
+    for stage in stages:
+        x = stage(x)
+    return x

@@ -1,0 +1,1 @@
+"""Distances between queries and gallery, and the terms added to them."""

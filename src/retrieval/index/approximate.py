@@ -1,0 +1,171 @@
+"""FAISS structures that find most of the nearest entries without looking at all."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.retrieval.distances.feature_distance import Metric, from_squared
+from src.retrieval.exact_evaluation import block_rows
+from src.retrieval.index.entries import Found
+from src.retrieval.index.nearest import SPARE, import_faiss
+from src.retrieval.index.options import FEATURES_PER_CENTROID
+
+_CODES = 256  # what a byte of a compressed feature can say
+_BLOCK_MB = 64  # candidates' features at once
+
+
+class ApproximateEntries:
+    """Features in a structure of FAISS, on the CPU.
+
+    The structure measures squared Euclidean distance; features are normalised first if the metric only asks for their
+    direction. Distances of the found entries come from the features' differences, except for `"ivf_pq"`, which
+    keeps compressed features only: its distances are approximate too.
+
+    Args:
+        kind: `"ivf_flat"`, `"ivf_pq"` or `"hnsw"`, see `Index`.
+        structure: A trained `faiss.Index`.
+        options: Those of the kind.
+        metric: What distances are.
+    """
+
+    suffix = ".faiss"
+
+    def __init__(self, kind: str, structure: Any, options: Mapping[str, Any], metric: Metric) -> None:
+        self._kind = kind
+        self._structure = structure
+        self._options = options
+        self._metric = metric
+        self._faiss = _faiss(kind)
+
+    @classmethod
+    def train(cls, kind: str, features: Tensor, options: Mapping[str, Any], metric: Metric) -> Self:
+        """An empty structure that fits the features; `options` have numbers for all, see `fitted`.
+
+        Raises:
+            ValueError: If there are too few features.
+            ModuleNotFoundError: If FAISS is not installed.
+        """
+        faiss = _faiss(kind)
+        count, dimension = features.shape
+        if kind == "hnsw":
+            structure = faiss.IndexHNSWFlat(dimension, options["m"])
+            structure.hnsw.efConstruction = options["ef_construction"]
+            return cls(kind, structure, options, metric)
+
+        n_lists, codes = options["n_lists"], _CODES if kind == "ivf_pq" else 1
+        if count < max(n_lists, codes):
+            raise ValueError(
+                f"{kind} learns {n_lists} lists and {codes} codes from the features, which are only {count}: "
+                "lower n_lists, or choose kind='exact'."
+            )
+        if count < (advised := FEATURES_PER_CENTROID * max(n_lists, codes)):
+            warnings.warn(
+                f"{kind} with {n_lists} lists learns from {count} features, FAISS advises {advised} or more: "
+                "measure the recall, or choose kind='exact'.",
+                stacklevel=3,
+            )
+        # np: without reordering codes for polysemous filtering, which nobody uses here and takes minutes.
+        storage = f"PQ{options['pq_bytes']}np" if kind == "ivf_pq" else "Flat"
+        structure = faiss.index_factory(dimension, f"IVF{n_lists},{storage}")
+        clusterings = [structure.cp] if kind == "ivf_flat" else [structure.cp, structure.pq.cp]
+        for clustering in clusterings:
+            clustering.seed = options["seed"]
+            clustering.min_points_per_centroid = 1  # the warning above says it once and for all
+        structure.train(_array(features, metric))
+        return cls(kind, structure, options, metric)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of entries and of dimensions."""
+        return self._structure.ntotal, self._structure.d
+
+    def add(self, features: Tensor) -> None:
+        """Adds finite features behind the others."""
+        array = _array(features, self._metric)
+        if self._kind != "hnsw":
+            self._structure.add(array)
+            return
+        # The file does not hold the generator's state: a saved and loaded graph goes on like the one in memory.
+        self._structure.hnsw.rng = self._faiss.RandomGenerator(self._options["seed"] + self._structure.ntotal)
+        with _one_thread(self._faiss):  # threads link entries in an order of their own
+            self._structure.add(array)
+
+    def search(self, query: Tensor, k: int) -> Found:
+        """The `k` nearest of each query among those that the structure looks at."""
+        queries = _array(query, self._metric)
+        n_entries, dimension = self.shape
+        wanted = min(k, n_entries) if self._kind == "ivf_pq" else min(k + SPARE, n_entries)
+        indices = np.full((len(queries), k), -1, dtype=np.int64)
+        distances = np.full((len(queries), k), np.inf, dtype=np.float32)
+        if wanted == 0:
+            return indices, distances
+        rows = block_rows(wanted * dimension, _BLOCK_MB)
+        for start in range(0, len(queries), rows):
+            own = slice(start, start + rows)
+            found, squares = self._candidates(queries[own], wanted)
+            values = from_squared(torch.from_numpy(squares), self._metric).numpy()
+            values[found < 0] = np.inf
+            order = np.lexsort((found, values))[:, :k]
+            indices[own, : order.shape[1]] = np.take_along_axis(found, order, axis=1)
+            distances[own, : order.shape[1]] = np.take_along_axis(values, order, axis=1)
+        return indices, distances
+
+    def _candidates(self, queries: np.ndarray, k: int) -> Found:
+        """What FAISS finds, and the squared distances."""
+        if self._kind == "hnsw":
+            effort = self._faiss.SearchParametersHNSW(efSearch=max(self._options["ef_search"], k))
+        else:
+            effort = self._faiss.SearchParametersIVF(nprobe=self._options["n_probes"])
+        if self._kind == "ivf_pq":
+            squares, found = self._structure.search(queries, k, params=effort)
+            return found, squares.clip(min=0)
+        _, found, features = self._structure.search_and_reconstruct(queries, k, params=effort)
+        features -= queries[:, None]
+        return found, torch.from_numpy(features).square_().sum(dim=2).numpy()
+
+    def write(self, path: Path) -> None:
+        """Writes everything but the options."""
+        self._faiss.write_index(self._structure, str(path))
+
+    @classmethod
+    def read(cls, path: Path, kind: str, options: Mapping[str, Any], metric: Metric) -> Self:
+        """Reads what `write` wrote.
+
+        Raises:
+            ValueError: If the file is damaged.
+            ModuleNotFoundError: If FAISS is not installed.
+        """
+        faiss = _faiss(kind)
+        try:
+            structure = faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise ValueError(f"{path} cannot be read by FAISS ({error}): build the index again.") from error
+        return cls(kind, structure, options, metric)
+
+
+def _array(features: Tensor, metric: Metric) -> np.ndarray:
+    features = features.float().cpu()
+    if metric in ("cosine", "angle"):
+        features = torch.nn.functional.normalize(features)
+    return features.contiguous().numpy()
+
+
+def _faiss(kind: str) -> ModuleType:
+    return import_faiss(f"kind={kind!r}", "kind='torch'")
+
+
+@contextmanager
+def _one_thread(faiss: ModuleType) -> Iterator[None]:
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""Finished runs: read, compared, reported."""

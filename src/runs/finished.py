@@ -1,0 +1,200 @@
+"""Reads finished runs: what each measured, and with which settings."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.runtime.errors import ConfigError
+
+#: Settings that change no number, or only which of several equal runs one is; and every `….root`.
+_SAME_RUN = (
+    *("name", "seed", "workers", "eval_batch_size", "validate_every", "compare_untrained", "logger", "callbacks"),
+    *("paths", "retrieval.queries", "retrieval.top_k", "retrieval.verification"),
+    *("trainer.log_every_n_steps", "trainer.enable_model_summary"),
+)
+#: Where an evaluation takes its weights or embeddings from.
+_SOURCES = ("checkpoint", "checkpoints", "embeddings")
+#: What pretrained features without any training depend on.
+_UNTRAINED = ("backbone", "data", "transforms")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One task of one run.
+
+    Attributes:
+        folder: The run.
+        task: Name of the task.
+        settings: The configuration, flat (`method.alpha: 0.5`), without what names or places a run. Three more stand
+            before it: `data`, `features` (untrained, trained or post-processed) and `method` (the class).
+        seed: Of the training, where that is known.
+        weights: Hash of the checkpoint; empty for untrained features.
+        result: The task's entry in `metrics.json`.
+        data: Name and fingerprint of the data.
+        git: Revision of the code.
+        versions: Of the libraries.
+    """
+
+    folder: Path
+    task: str
+    settings: dict[str, Any]
+    seed: int
+    weights: str
+    result: dict[str, Any]
+    data: dict[str, str]
+    git: str | None
+    versions: dict[str, str | None]
+
+
+def find_runs(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """Looks for runs in folders, all folders below them, and patterns such as `outputs/sweeps/*`.
+
+    Args:
+        paths: Folders or patterns.
+
+    Returns:
+        Folders that hold results, and those of runs that have not come to results, in the order of their names.
+
+    Raises:
+        ConfigError: If there is no path, one leads nowhere, or no run has results.
+    """
+    if not paths:
+        raise ConfigError("Which runs? Pass runs=[<run or sweep folder>, …].")
+    found: set[Path] = set()
+    unfinished: set[Path] = set()
+    for path in paths:
+        given = Path(path)
+        anchor = Path(given.anchor)  # a pattern must not be absolute
+        folders = [given] if given.is_dir() else list(anchor.glob(str(given.relative_to(anchor))))
+        if not folders:
+            raise ConfigError(f"No folder {path}; pass runs=[<run or sweep folder>, …].")
+        for folder in folders:
+            found |= {file.parent for file in folder.rglob("metrics.json")}
+            unfinished |= {log.parent for name in ("train.log", "evaluate.log") for log in folder.rglob(name)}
+    unfinished -= found
+    if not found:
+        where = f"in or below {', '.join(paths)}" + (f" (unfinished runs: {len(unfinished)})" if unfinished else "")
+        raise ConfigError(f"No metrics.json {where}; pass runs=[<run or sweep folder>, …].")
+    return sorted(found, key=_in_order), sorted(unfinished, key=_in_order)
+
+
+def _in_order(folder: Path) -> list[tuple[int, str]]:
+    """Run 10 of a sweep comes after run 9."""
+    return [(int(part) if part.isdigit() else -1, part) for part in folder.parts]
+
+
+def read_run(folder: Path) -> Iterator[Measurement]:
+    """Reads what a run measured: its tasks, and those before post-processing or training where it has them.
+
+    The settings of an evaluation are completed with those of the training that made its weights, if that run is still
+    where it was.
+
+    Args:
+        folder: The run, with `metrics.json`.
+
+    Raises:
+        ConfigError: If `metrics.json` is not one of ours.
+    """
+    metrics = read_metrics(folder)
+    settings, seed = _settings(metrics)
+    models = metrics.get("models", [metrics])
+    weights = "+".join(model["checkpoint_sha"] for model in models)
+    steps = metrics.get("postprocessing", [])
+    kinds: tuple[tuple[str, dict[str, Any], list[str]], ...] = (
+        ("untrained", metrics.get("untrained", {}), []),
+        ("trained", metrics.get("before_postprocessing", {}), []),
+        ("post-processed" if steps else "trained", metrics["tasks"], steps),
+    )
+    for features, tasks, taken in kinds:
+        known = {
+            "data": metrics["data"]["name"],
+            "features": features,
+            "method": str(settings.get("method._target_", "")).rpartition(".")[2] or None,
+        } | _relevant(settings, taken)
+        if features == "untrained":
+            known = {key: value for key, value in known.items() if key == "features" or key.startswith(_UNTRAINED)}
+        for task, result in tasks.items():
+            yield Measurement(
+                folder=folder,
+                task=task,
+                settings=known,
+                seed=seed,
+                weights="" if features == "untrained" else weights,
+                result=result,
+                data=metrics["data"],
+                git=metrics["git"],
+                versions=metrics["versions"],
+            )
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """What a run's `metrics.json` says.
+
+    Args:
+        folder: The run, with `metrics.json`.
+
+    Raises:
+        ConfigError: If it is not one of ours.
+    """
+    path = folder / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON file ({error}); take it out of runs.") from error
+    if not isinstance(metrics, dict) or metrics.get("schema") != 1:
+        raise ConfigError(f"{path} is not what a run of this project leaves, expected schema 1; take it out of runs.")
+    return metrics
+
+
+def _settings(metrics: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The flat configuration of a run and its seed."""
+    own, seed = flatten(metrics["config"]), metrics["seed"]
+    own = {key: value for key, value in own.items() if not (key == "data" and value is None)}
+    own |= flatten(metrics.get("views", {}), "retrieval.")  # embeddings were made before this run's configuration
+    given = [source for source in (own.pop(key, None) for key in _SOURCES) if source]
+    training = _training(given[0], metrics.get("checkpoint_sha", "")) if given and isinstance(given[0], str) else None
+    if training is not None:
+        before, seed = _settings(training)
+        own = before | own
+    elif given:
+        own["weights"] = given[0]
+    return {key: value for key, value in own.items() if not _names_a_run(key)}, seed
+
+
+def _names_a_run(key: str) -> bool:
+    return key.endswith(".root") or any(key == same or key.startswith(f"{same}.") for same in _SAME_RUN)
+
+
+def _training(source: str, sha: str) -> dict[str, Any] | None:
+    """What the run says that made a checkpoint or an embeddings folder, if it is about the same weights."""
+    for folder in Path(source).parents:
+        if (folder / "metrics.json").is_file():
+            metrics = read_metrics(folder)
+            return metrics if metrics.get("checkpoint_sha") == sha else None
+    return None
+
+
+def _relevant(settings: Mapping[str, Any], steps: Sequence[str]) -> dict[str, Any]:
+    """The settings without the options of post-processing steps that were not taken."""
+    kept = {}
+    for key, value in settings.items():
+        group, _, rest = key.partition(".")
+        step, is_option, _ = rest.partition(".")
+        if group != "retrieval" or not is_option or step in (*steps, "index"):
+            kept[key] = value
+    return kept | {"retrieval.steps": list(steps)}
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested configuration as one level of dotted keys; lists are values.
+
+    >>> flatten({"method": {"alpha": 0.5, "parts": {"width": 4}}, "seed": 0})
+    {'method.alpha': 0.5, 'method.parts.width': 4, 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat

@@ -1,0 +1,103 @@
+"""One run as sections of a page; what cannot be shown is said."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from src.data import known
+from src.figures.tables import metrics_table
+from src.figures.text_table import TextTable
+from src.runs.html_page import Section
+from src.runs.report_tables import as_text
+from src.runs.run_contents import FinishedRun, read_finished_run
+from src.runs.run_pictures import attention, curves, distances, embedding_map, rank_lists, roc, trip_densities
+
+
+def run_sections(path: Path, folder: Path, vehicles: int, heat_maps: int, console: Console) -> list[Section]:
+    """The sections of a run's page; prints its table.
+
+    Args:
+        path: The run's folder.
+        folder: Where the pictures go.
+        vehicles: How many on the map of embeddings.
+        heat_maps: Images to draw attention over.
+        console: Where to print.
+
+    Raises:
+        ConfigError: If the folder has no results.
+    """
+    run = read_finished_run(path)
+    table = metrics_table(run.metrics)
+    console.print(table.for_terminal())
+    sections = [
+        Section("Run", facts=[*_facts(run)]),
+        Section("Results", tables=[table]),
+        _breakdowns(run.metrics),
+        rank_lists(run, folder),
+        distances(run, folder),
+        embedding_map(run, folder, vehicles),
+        attention(run, folder, heat_maps),
+        curves(run, folder),
+        trip_densities(run, folder),
+        *roc(run),
+    ]
+    for section in sections:
+        for note in section.notes:
+            console.print(f"{section.title}: {note}", style="dim", highlight=False, markup=False, soft_wrap=True)
+    settings = run.measurement.settings
+    lines = [f"{key}: {as_text(value)}" for key, value in settings.items()]
+    return [*sections, Section("All settings", lines=lines, folded=True)]
+
+
+def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
+    """What was run, with what, on what."""
+    metrics, settings = run.metrics, run.measurement.settings
+    yield "Folder", str(run.path)
+    for name, key in (("Method", "method"), ("Backbone", "backbone.name")):
+        if settings.get(key):
+            yield name, str(settings[key])
+    if size := settings.get("transforms.size"):
+        yield "Image size", as_text(size)
+    stages = {m[1]: epochs for key, epochs in settings.items() if (m := re.fullmatch(r"stages\.(.+)\.epochs", key))}
+    if stages:
+        yield "Stages", ", ".join(f"{stage}: {epochs} epochs" for stage, epochs in stages.items())
+    yield "Post-processing", " → ".join(metrics.get("postprocessing", [])) or "none"
+    yield "Seed", str(run.measurement.seed)
+    yield "Data", f"{metrics['data']['name']}, fingerprint {metrics['data']['fingerprint']}"
+    if not isinstance(run.embeddings, str):
+        yield "Known of the data", _known(run.embeddings.table)
+    for model in metrics.get("models", [metrics]):
+        yield "Checkpoint", f"{model['checkpoint']}, SHA-256 {model['checkpoint_sha']}"
+    yield "Code", metrics["git"] or "unknown revision"
+    yield "Libraries", ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
+
+
+def _known(table: pd.DataFrame) -> str:
+    """Sizes of the splits, and for how much of the images each column is known."""
+    counts = ", ".join(f"{count:,} {split}" for split, count in table["split"].value_counts(sort=False).items())
+    columns = ("vehicle_id", "camera_id", "track_id", "timestamp", "domain", "colour", "type", "box", "mask")
+    shares = {column: float(np.mean(known(table, column))) for column in columns}
+    said = (f"{column} {'' if share == 1 else f'({share:.0%})'}".strip() for column, share in shares.items() if share)
+    return f"{counts} images; {', '.join(said)}"
+
+
+def _breakdowns(metrics: dict[str, Any]) -> Section:
+    """Mean AP of the queries of each camera, domain, colour and type: a table each, with a column a task."""
+    found = metrics.get("breakdowns", {})
+    tables = []
+    for column in dict.fromkeys(column for groups in found.values() for column in groups):
+        means = {task: groups[column] for task, groups in found.items() if column in groups}
+        groups = sorted({group for mean in means.values() for group in mean}, key=_in_order)
+        rows = tuple((g, *(f"{mean[g]:.3f}" if g in mean else "–" for mean in means.values())) for g in groups)
+        tables.append(TextTable(f"mAP by {column.removesuffix('_id')} of the query", ("", *means), rows, (), 1))
+    note = "Left out: the queries differ in no camera, domain, colour or type that is known."
+    return Section("Results by kind of query", tables=tables, notes=() if tables else (note,))
+
+
+def _in_order(group: str) -> tuple[int, str]:
+    return (int(group) if group.isdigit() else -1, group)

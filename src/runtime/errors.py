@@ -1,0 +1,87 @@
+"""What every command does around its work: one sentence for the user when something is wrong."""
+
+import logging
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException, InstantiationException
+from hydra.types import RunMode
+
+log = logging.getLogger(__name__)
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot mean anything; the message is one sentence for the user."""
+
+
+@contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """Turns an error about the user's input into its sentence; the traceback goes to `error.txt` in the run folder.
+
+    Errors of input are `ValueError` (ours say path or key, what was found and the fix) and `OSError` (a missing file, a
+    full disk). Anything else is a bug and keeps its traceback. A process that was told to end exits as the shell has it
+    for one that SIGTERM ended: with 128 + 15.
+    """
+    # Lightning has its own handler, and tells about every accelerator that it does not use.
+    logging.getLogger("lightning.pytorch").propagate = False
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("faiss").setLevel(logging.WARNING)
+    for harmless in (
+        ".*LeafSpec",
+        ".*exists and is not empty",
+        "The number of training batches",
+        ".*does not have many workers",
+        "Grad strides do not match",  # of 1 × 1 convolutions, channels last, under DDP: a copy
+        ".*your dataloader is not resumable",  # it is: the sampler leaves out what was trained on
+    ):
+        warnings.filterwarnings("ignore", message=harmless)
+    try:
+        yield
+    except (ValueError, OSError, InstantiationException) as error:
+        reason = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+        if not isinstance(reason, (ValueError, OSError)):
+            raise
+        trace = Path(HydraConfig.get().runtime.output_dir) / "error.txt"
+        try:
+            trace.write_text(traceback.format_exc(), encoding="utf-8")
+            where = f"\n(Traceback: {trace})"
+        except OSError:  # the disk may be what is wrong
+            where = ""
+        end_job(f"Error: {sentence(reason)}{where}")
+    except SystemExit as end:
+        from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+        if isinstance(end, SIGTERMException):
+            sys.exit(128 + signal.SIGTERM)
+        raise
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says; torch puts the traceback of a loader process before it."""
+    said = str(error).strip()
+    wrapped = said.startswith("Caught ") and "Original Traceback" in said
+    return said.splitlines()[-1].partition(": ")[2] if wrapped else said
+
+
+def end_job(reason: str | int) -> NoReturn:
+    """Ends the process with a sentence or an exit code; of a sweep only this job: its end fails, after the other jobs.
+
+    Args:
+        reason: What `sys.exit` takes.
+
+    Raises:
+        SystemExit: Outside a sweep.
+        CompactHydraException: In a sweep. Hydra goes on after exceptions, not after the end of the process.
+    """
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        sys.exit(reason)
+    said = reason if isinstance(reason, str) else f"Error: a process of this job ended with exit code {reason}."
+    log.error(said)
+    raise CompactHydraException(said)

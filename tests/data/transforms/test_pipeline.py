@@ -1,0 +1,148 @@
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+
+from src.data.table import DataError
+from src.data.transforms.highlights import glare_mask, released_glare_mask
+from src.data.transforms.pipeline import Transforms
+
+NO_CHANCE = {"flip": 0.0, "pad": 0, "erasing": 0.0}
+
+
+def night_image(seed: int, height: int = 60, width: int = 48) -> np.ndarray:
+    """A dark image with a bright bar off its centre."""
+    image = np.random.default_rng(seed).integers(0, 90, (height, width, 3), dtype=np.uint8)
+    image[5:20, 4:12] = 255
+    return image
+
+
+@pytest.mark.parametrize(("size", "shape"), [(32, (32, 32)), ((24, 40), (24, 40)), ([70, 20], (70, 20))])
+def test_both_pipelines_give_the_size(size, shape):
+    for pipeline in (Transforms(size=size).training(), Transforms(size=size).evaluation()):
+        seen = pipeline(night_image(0), mask=np.ones((60, 48), dtype=np.uint8), seed=1)
+        assert seen.image.shape == (*shape, 3)
+        assert seen.mask.shape == shape
+        assert seen.image.dtype == seen.mask.dtype == np.uint8
+        assert seen.glare is None
+
+
+def test_shrinking_averages_over_the_area():
+    image = np.zeros((40, 40, 3), dtype=np.uint8)
+    image[::2, ::2] = 200
+    np.testing.assert_array_equal(Transforms(size=20).evaluation()(image).image, np.full((20, 20, 3), 50))
+    larger = Transforms(size=80).evaluation()(night_image(0, 40, 40)).image
+    np.testing.assert_array_equal(larger, cv2.resize(night_image(0, 40, 40), (80, 80)))
+
+
+def test_masks_stay_zero_and_one():
+    mask = (np.random.default_rng(0).random((50, 70)) > 0.5).astype(np.uint8)
+    for size in (20, 90):
+        assert set(np.unique(Transforms(size=size).evaluation()(night_image(1, 50, 70), mask).mask)) == {0, 1}
+
+
+def test_flip_pad_and_crop_move_image_and_mask_alike():
+    transforms = Transforms(size=32, pad=6, erasing=0.0)
+    image = night_image(2, 32, 32)
+    mask = (image[..., 0] == 255).astype(np.uint8)
+    padded = [np.pad(turned, ((6, 6), (6, 6), (0, 0))) for turned in (image, image[:, ::-1])]
+    pipeline = transforms.training()
+    places = set()
+    for seed in range(200):
+        seen = pipeline(image, mask, seed=seed)
+        np.testing.assert_array_equal(seen.mask, seen.image[..., 0] == 255)
+        matches = [
+            (flipped, y, x)
+            for flipped in (False, True)
+            for y in range(13)
+            for x in range(13)
+            if np.array_equal(padded[flipped][y : y + 32, x : x + 32], seen.image)
+        ]
+        assert len(matches) == 1
+        places |= set(matches)
+    assert {place[0] for place in places} == {False, True}
+    assert {place[1] for place in places} == {place[2] for place in places} == set(range(13))
+
+
+def test_a_result_is_a_function_of_image_and_seed():
+    transforms = Transforms(size=32, colour_jitter=0.5, glare="paper")
+    image = night_image(3)
+    one, other = transforms.training(), pickle.loads(pickle.dumps(transforms.training()))
+    forward = {seed: one(image, night=True, seed=seed) for seed in range(30)}
+    for seed in reversed(range(30)):
+        again = other(image, night=True, seed=seed)
+        np.testing.assert_array_equal(again.image, forward[seed].image)
+        np.testing.assert_array_equal(again.glare, forward[seed].glare)
+    assert len({seen.image.tobytes() for seen in forward.values()}) == 30
+    assert not np.array_equal(one(image, seed=2**100).image, one(image, seed=2**100 + 1).image)
+
+
+def test_steps_happen_independently_of_each_other():
+    """Albumentations' own seeding would flip exactly the images that it erases."""
+    pipeline = Transforms(size=32, pad=0, erasing_fill=(1, 255, 3)).training()
+    image = np.zeros((32, 32, 3), dtype=np.uint8)
+    image[:, :3, 0] = 200
+    counts = np.zeros((2, 2))
+    for seed in range(2000):
+        seen = pipeline(image, seed=seed).image
+        flipped = (seen[:, -3:, 0] == 200).any()
+        counts[int(flipped), int((seen[..., 1] == 255).any())] += 1
+    np.testing.assert_allclose(counts / 2000, np.full((2, 2), 0.25), atol=0.035)
+
+
+def test_evaluation_ignores_the_seed():
+    pipeline = Transforms(size=32).evaluation()
+    np.testing.assert_array_equal(pipeline(night_image(4), seed=1).image, pipeline(night_image(4), seed=2).image)
+
+
+def test_jitter_changes_colours_but_no_glare_and_no_mask():
+    image, mask = night_image(5, 32, 32), np.ones((32, 32), dtype=np.uint8)
+    plain = Transforms(size=32, **NO_CHANCE, glare="paper").training()(image, mask, night=True, seed=1)
+    jittered = Transforms(size=32, **NO_CHANCE, glare="paper", colour_jitter=1.0).training()
+    changed = jittered(image, mask, night=True, seed=1)
+    assert not np.array_equal(plain.image, changed.image)
+    np.testing.assert_array_equal(plain.glare, changed.glare)
+    np.testing.assert_array_equal(plain.mask, changed.mask)
+
+
+def test_papers_glare_lines_up_with_the_moved_image_and_ignores_erasing():
+    image = night_image(6)
+    clean = Transforms(size=48, erasing=0.0).training()
+    erased = Transforms(size=48, erasing=1.0, glare="paper").training()
+    for seed in range(20):
+        seen = erased(image, night=True, seed=seed)
+        moved = clean(image, seed=seed).image
+        np.testing.assert_array_equal(seen.glare, glare_mask(moved))
+        assert not np.array_equal(seen.image, moved)
+
+
+def test_released_glare_is_that_of_the_resized_image():
+    image = night_image(7)
+    expected = released_glare_mask(Transforms(size=48).evaluation()(image).image)
+    assert expected.any()
+    pipeline = Transforms(size=48, glare="released").training()
+    for seed in range(5):
+        np.testing.assert_array_equal(pipeline(image, night=True, seed=seed).glare, expected)
+
+
+@pytest.mark.parametrize(("glare", "by_day"), [("paper", False), ("released", True)])
+def test_nothing_glares_by_day_but_in_the_released_code(glare, by_day):
+    for pipeline in (Transforms(size=48, glare=glare).training(), Transforms(size=48, glare=glare).evaluation()):
+        assert pipeline(night_image(8), night=False, seed=1).glare.any() == by_day
+        assert pipeline(night_image(8), night=True, seed=1).glare.any()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"glare": "real"}, r"transforms\.glare is 'real', expected paper, released or null"),
+        ({"size": 0}, r"transforms\.size is 0"),
+        ({"size": (32, 0)}, r"transforms\.size is \(32, 0\)"),
+        ({"flip": 1.5}, r"transforms\.flip is 1\.5, expected a probability"),
+        ({"erasing": -0.1}, r"transforms\.erasing is -0\.1"),
+    ],
+)
+def test_senseless_values_are_refused(values, message):
+    with pytest.raises(DataError, match=message):
+        Transforms(**values)

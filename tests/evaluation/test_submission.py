@@ -1,0 +1,58 @@
+"""From hidden vehicles to the challenge's file."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from src.data import make_table
+from src.evaluation import submission
+from src.retrieval import Embeddings, write_embeddings
+from src.runtime.errors import ConfigError
+
+
+@pytest.fixture
+def hidden(tmp_path):
+    """Embeddings of 5 queries and 130 gallery images of unknown vehicles, in tracks of 10."""
+    table = make_table(
+        "/data",
+        "cityflow",
+        {
+            "path": [f"{i}.jpg" for i in range(140)],
+            "vehicle_id": -1,
+            "track_id": [-1] * 10 + [i // 10 for i in range(130)],
+            "split": ["train"] * 5 + ["query"] * 5 + ["gallery"] * 130,
+        },
+    )
+    features = F.normalize(torch.randn(135, 8))
+    meta = {"data": {"name": "cityflow", "fingerprint": "f"}, "evaluation": {"names": [], "ap": "standard"}}
+    write_embeddings(tmp_path / "embeddings", Embeddings(features, np.arange(5, 140), table, None, meta))
+    return tmp_path / "embeddings", features
+
+
+def lines(path):
+    return [[int(number) for number in line.split()] for line in path.read_text().splitlines()]
+
+
+def test_the_hundred_nearest_images_of_each_query_are_written(composed, hidden):
+    folder, features = hidden
+    out = submission.run(composed(f"embeddings={folder}", config="submit"))
+    distances = torch.cdist(features[:5].double(), features[5:].double())
+    assert lines(out) == (distances.argsort(dim=1)[:, :100] + 1).tolist()
+
+
+def test_post_processing_comes_before(composed, hidden):
+    folder, _ = hidden
+    steps = "retrieval.steps=[track_features,k_reciprocal,expand_tracks]"
+    ranked = lines(submission.run(composed(f"embeddings={folder}", steps, config="submit")))
+    for line in ranked:  # whole tracks one after the other
+        assert [len({(image - 1) // 10 for image in line[i : i + 10]}) for i in range(0, 100, 10)] == [1] * 10
+    with pytest.raises(ConfigError, match="add expand_tracks"):
+        submission.run(composed(f"embeddings={folder}", "retrieval.steps=[track_features]", config="submit"))
+
+
+def test_too_small_a_gallery_is_refused(composed, tmp_path):
+    table = make_table("/data", "cars", {"path": ["a", "b"], "split": ["query", "gallery"]})
+    write_embeddings(tmp_path / "e", Embeddings(torch.randn(2, 4), np.arange(2), table, None, {}))
+    with pytest.raises(ConfigError, match="1 queries and 1 gallery images"):
+        submission.run(composed(f"embeddings={tmp_path}/e", config="submit"))

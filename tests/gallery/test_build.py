@@ -1,0 +1,222 @@
+"""Galleries: made, stopped, gone on with, changed."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymilvus import MilvusClient
+
+from src.data import DataError
+from src.embed import Embedder
+from src.gallery import Gallery, build
+from src.retrieval import read_embeddings
+from src.runtime.errors import ConfigError
+
+
+@pytest.fixture
+def cars(quickstart, tmp_path):
+    folder = tmp_path / "cars"
+    folder.mkdir()
+    for number, image in enumerate(sorted((quickstart / "day").rglob("*.jpg"))[:10]):
+        shutil.copy(image, folder / f"{number}.jpg")
+    return folder
+
+
+@pytest.fixture
+def index(composed, untrained, tmp_path, cars, monkeypatch):
+    """Runs src.index over the ten cars, or over something else; returns the folder and how many images it embedded."""
+    monkeypatch.setattr(build, "SHARD", 3)
+    checkpoint = untrained("method=bot", "transforms.size=32")
+    embedded = []
+    batches = Embedder.batches
+
+    def counted(self, images, *others):
+        embedded.extend(images)
+        return batches(self, images, *others)
+
+    monkeypatch.setattr(Embedder, "batches", counted)
+
+    def run(*overrides, images=cars, out="gallery"):
+        chosen = [] if images is None else [f"images={images}"]
+        base = (f"checkpoint={checkpoint}", f"out={tmp_path / out}", "batch_size=2", "workers=1")
+        embedded.clear()
+        build.run(composed(*base, *chosen, *overrides, config="index"))
+        return tmp_path / out, len(embedded)
+
+    run.checkpoint = checkpoint
+    return run
+
+
+def test_a_folder_is_embedded_once(index, cars, caplog):
+    folder, embedded = index()
+    assert embedded == 10
+    stored = read_embeddings(folder)
+    assert stored.table["path"].tolist() == [f"{number}.jpg" for number in range(10)]
+    np.testing.assert_allclose(
+        stored.features.numpy(), Embedder(index.checkpoint)(sorted(cars.glob("*.jpg"))), atol=1e-5
+    )
+    assert stored.meta["checkpoint"] == str(index.checkpoint)
+    assert not (folder / "shards").exists()
+    assert not (folder / ".next").exists()
+    again, embedded = index()
+    assert embedded == 0
+    assert (read_embeddings(again).features == stored.features).all()
+
+
+def test_new_changed_and_vanished_images(index, cars, caplog):
+    caplog.set_level(logging.INFO)
+    folder, _ = index()
+    before = read_embeddings(folder)
+    (cars / "4.jpg").unlink()
+    shutil.copy(cars / "1.jpg", cars / "11.jpg")
+    shutil.copy(cars / "2.jpg", cars / "3.jpg")
+    _, embedded = index()
+    assert embedded == 2  # 11 and 3
+    assert "1 images are gone and leave the index: 4.jpg" in caplog.text
+    after = read_embeddings(folder)
+    assert after.table["path"].tolist() == [
+        "0.jpg",
+        "1.jpg",
+        "11.jpg",
+        "2.jpg",
+        "3.jpg",
+        *(f"{i}.jpg" for i in range(5, 10)),
+    ]
+    np.testing.assert_array_equal(after.features[[0, 1, 3, 5, 9]], before.features[[0, 1, 2, 5, 9]])
+    np.testing.assert_allclose(after.features[[2, 4]], before.features[[1, 2]], atol=1e-5)
+
+
+def test_a_killed_run_goes_on(index, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    whole, _ = index(out="whole")
+    embed_rows = build._embed_rows
+    calls = []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return embed_rows(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(build, "_embed_rows", killed)
+        with pytest.raises(KeyboardInterrupt):
+            index()
+    with pytest.raises(FileNotFoundError, match="no whole embeddings folder"):
+        read_embeddings(whole.parent / "gallery")
+    folder, embedded = index()
+    assert embedded == 4
+    assert "6 of 10 images are embedded already" in caplog.text
+    np.testing.assert_allclose(read_embeddings(folder).features, read_embeddings(whole).features, atol=1e-5)
+
+
+@pytest.mark.parametrize("moves", range(6))
+def test_killed_while_the_new_version_takes_its_place(index, cars, monkeypatch, moves):
+    """At every moment there is enough to go on without embedding again."""
+    pd.DataFrame({"path": [f"{i}.jpg" for i in range(6)]}).to_csv(cars / "some.csv", index=False)
+    pd.DataFrame({"path": [f"{i}.jpg" for i in range(9)]}).to_csv(cars / "more.csv", index=False)
+    folder, _ = index("kind=hnsw", images=cars / "some.csv")
+    replace, done = Path.replace, []
+
+    def killed(self, target):
+        if self.parent.name == ".next" and Path(target).parent == folder:
+            if len(done) == moves:
+                raise KeyboardInterrupt
+            done.append(self.name)
+        return replace(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        if moves < 5:
+            with pytest.raises(KeyboardInterrupt):
+                index("kind=hnsw", images=cars / "more.csv")
+        else:
+            index("kind=hnsw", images=cars / "more.csv")
+            assert done == ["features.safetensors", "table.csv", "keys.safetensors", "index", "meta.json"]
+    _, embedded = index("kind=hnsw", images=cars / "more.csv")
+    assert embedded == 0
+    stored = read_embeddings(folder)
+    assert len(stored.table) == len(stored.features) == 9
+    assert (folder / "index/index.json").is_file()
+    index(images=cars / "more.csv")  # exact: the old graph must not stay
+    assert not (folder / "index").exists()
+
+
+def test_a_csv_says_what_is_known(index, cars, tmp_path):
+    (cars / "gallery.csv").write_text(
+        "path,camera_id,timestamp,colour,type,domain,box\n1.jpg,3,10.5,red,suv,day,\n1.jpg,,,,,,0 0 20 20\n"
+    )
+    (tmp_path / "cameras.csv").write_text("camera_id,name,x,y\n3,North gate,1.5,2\n")
+    folder, _ = index(f"cameras={tmp_path}/cameras.csv", "time_unit=s", "domain=night", images=cars / "gallery.csv")
+    stored = read_embeddings(folder)
+    assert stored.table["camera_id"].tolist() == [3, -1]
+    assert stored.table["domain"].tolist() == ["day", "night"]
+    assert stored.table["timestamp"].isna().tolist() == [False, True]
+    assert stored.meta["cameras"] == {"3": {"name": "North gate", "x": 1.5, "y": 2.0}}
+    assert not np.allclose(stored.features[0], stored.features[1], atol=1e-3)
+
+
+def test_a_data_set_gives_its_gallery(index, quickstart_veri):
+    folder, _ = index("data=quickstart_veri", "splits=[query]", images=None)
+    stored = read_embeddings(folder)
+    assert set(stored.table["split"]) == {"query"}
+    assert stored.camera_distances.shape == (8, 8)
+    assert Path(stored.table["root"].iloc[0]).is_absolute()
+    with pytest.raises(ConfigError, match=r"no images of splits=\['test'\], but of gallery, query, train"):
+        index("data=quickstart_veri", "splits=[test]", images=None)
+    with pytest.raises(ConfigError, match="one of them"):
+        index("data=quickstart_veri")
+
+
+def test_damaged_images_are_left_out_and_named(index, cars, caplog):
+    (cars / "5.jpg").write_bytes(b"no picture")
+    folder, _ = index()
+    assert "5.jpg is damaged or no picture" in caplog.text
+    assert "1 images cannot be read" in caplog.text
+    assert len(read_embeddings(folder).table) == 9
+    shutil.copy(cars / "6.jpg", cars / "5.jpg")
+    _, embedded = index()
+    assert embedded == 1
+    assert len(read_embeddings(folder).table) == 10
+    for image in cars.glob("*.jpg"):
+        image.write_bytes(b"")
+    with pytest.raises(DataError, match="None of the 10 images can be read"):
+        index(out="nothing")
+
+
+def test_milvus_has_the_latest_version_and_no_other(index, cars):
+    folder, _ = index("store=milvus")
+    assert index("store=milvus")[1] == 0
+    (cars / "4.jpg").unlink()
+    assert index("store=milvus")[1] == 0
+    gallery = Gallery.open(folder)
+    found = gallery.search(gallery.features, 9)
+    assert [hits[0].row for hits in found] == list(range(9))
+    assert MilvusClient(str(folder / "milvus.db")).list_collections() == [gallery.meta["milvus"]["collection"]]
+    index()
+    assert "milvus" not in read_embeddings(folder).meta
+    with pytest.raises(ConfigError, match="store=milvus compares with all images; leave kind=hnsw away"):
+        index("store=milvus", "kind=hnsw")
+    with pytest.raises(ConfigError, match="store is 'disk', expected folder or milvus"):
+        index("store=disk")
+
+
+def test_a_folder_of_something_else_is_refused(index, cars, tmp_path):
+    folder, _ = index()
+    with pytest.raises(ConfigError, match=r"embeddings of checkpoint .*, 32-true, not of .*, bf16-mixed; pass another"):
+        index("precision=bf16-mixed")
+    (folder / "keys.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"src\.index has not made"):
+        index()
+    with pytest.raises(ConfigError, match="kind is 'tree', expected one of exact"):
+        index("kind=tree")
+    with pytest.raises(ValueError, match="no option m, expected"):
+        index("kind=ivf_flat", "options={m: 8}")
+    with pytest.raises(ConfigError, match="neither a folder nor a CSV"):
+        index(images=tmp_path / "nowhere")
+    (tmp_path / "cameras.csv").write_text("camera_id,name\n3,North gate\n")
+    with pytest.raises(ConfigError, match=r"cameras\.csv"):
+        index(f"cameras={tmp_path}/cameras.csv", out="other")

@@ -1,0 +1,98 @@
+"""The search command."""
+
+import json
+import shutil
+
+import cv2
+import pytest
+
+from src.embed import Embedder
+from src.gallery import Gallery, build, query
+from src.runtime.errors import ConfigError
+
+
+@pytest.fixture
+def gallery(composed, untrained, quickstart_veri, tmp_path):
+    """An index of the queries of the small VeRi set, and its images."""
+    checkpoint = untrained("method=bot", "transforms.size=32", "retrieval.flip=true")
+    options = ("data=quickstart_veri", "splits=[query]", f"out={tmp_path / 'gallery'}", "time_unit=frames")
+    build.run(composed(f"checkpoint={checkpoint}", *options, config="index"))
+    return tmp_path / "gallery", sorted((quickstart_veri / "image_query").glob("*.jpg"))
+
+
+@pytest.fixture
+def find(composed, gallery):
+    def run(*overrides):
+        return query.run(composed(f"index={gallery[0]}", *overrides, config="search"))
+
+    return run
+
+
+def test_a_picture_finds_itself_first(find, gallery, tmp_path, capsys):
+    _, images = gallery
+    queries = [images[5], images[2]]
+    out = (f"json={tmp_path}/out.json", f"picture={tmp_path}/figures/out.png")
+    find(f"query=[{queries[0]},{queries[1]}]", "top=4", *out)
+    written = json.loads((tmp_path / "out.json").read_text())
+    for image, entry in zip(queries, written, strict=True):
+        assert entry["query"] == str(image)
+        assert [hit["rank"] for hit in entry["hits"]] == [1, 2, 3, 4]
+        assert entry["hits"][0]["path"] == str(image)
+        assert entry["hits"][0]["score"] == pytest.approx(1, abs=1e-5)
+        assert entry["hits"][0]["camera"] == int(image.name.split("_c")[1][:3])
+        scores = [hit["score"] for hit in entry["hits"]]
+        assert scores == sorted(scores, reverse=True)
+    picture = cv2.imread(str(tmp_path / "figures/out.png"))
+    assert picture.shape[1] > picture.shape[0] > 200
+    assert "frames" in capsys.readouterr().out
+
+
+def test_filters_are_exact(find, gallery):
+    folder, images = gallery
+    embed = Embedder(folder.parent / "untrained/last.ckpt")
+    features = embed(images)
+    (found,) = find(f"query={images[0]}", "top=100", "camera=[2,3]", "after=900000")
+    names = [image.name for image in images]
+    wanted = [i for i, n in enumerate(names) if int(n[6:9]) in (2, 3) and int(n[10:18]) >= 900000]
+    assert 0 < len(wanted) < len(names)
+    expected = sorted(wanted, key=lambda i: -float(features[0] @ features[i]))
+    listed = names_of(folder, found)
+    assert [names[i] for i in expected] == listed
+    (dated,) = find(f"query={images[0]}", "top=100", "camera=[2,3]", "after=1970-01-11T10:00")  # 900,000 s
+    assert dated == found
+    (few,) = find(f"query={images[0]}", "top=100", "camera=2", "threshold=0.9")
+    assert all(hit.score >= 0.9 for hit in few)
+
+
+def names_of(folder, hits):
+    table = Gallery.open(folder).table
+    return [table.loc[hit.row, "path"].rpartition("/")[2] for hit in hits]
+
+
+def test_a_folder_is_a_list_of_queries(find, gallery, tmp_path):
+    (tmp_path / "queries").mkdir()
+    for image in gallery[1][:3]:
+        shutil.copy(image, tmp_path / "queries")
+    found = find(f"query={tmp_path}/queries", "top=1")
+    assert [names_of(gallery[0], hits) for hits in found] == [[image.name] for image in gallery[1][:3]]
+
+
+def test_nothing_found_is_said(find, gallery, capsys):
+    find(f"query={gallery[1][0]}", "after=1e9", "before=2e9")
+    assert "nothing passes the filters" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_wrong_searches_are_refused(find, gallery, untrained, tmp_path):
+    image = gallery[1][0]
+    with pytest.raises(ValueError, match="camera is 77, but the gallery has"):
+        find(f"query={image}", "camera=77")
+    with pytest.raises(ConfigError, match="top is 0"):
+        find(f"query={image}", "top=0")
+    shutil.move(tmp_path / "untrained", tmp_path / "moved")
+    with pytest.raises(ConfigError, match=r"is not here; pass checkpoint="):
+        find(f"query={image}")
+    ((hit,),) = find(f"query={image}", "top=1", f"checkpoint={tmp_path}/moved/last.ckpt")
+    assert hit.score == pytest.approx(1, abs=1e-5)
+    other = untrained("method=vehiclenet", "transforms.size=32")
+    with pytest.raises(ConfigError, match="is not the checkpoint that embedded the gallery"):
+        find(f"query={image}", f"checkpoint={other}")

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import torch
+
+from src.networks.backbone.weights import read_package, read_state_dict
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"net": s, "acc": 0.5, "epoch": 80}]
+)
+def test_unwraps_what_trainers_wrap_around_the_weights(tmp_path, wrap):
+    weights = {"module.a.weight": torch.ones(2), "b": torch.zeros(1)}
+    torch.save(wrap(weights), tmp_path / "file.t")
+    state = read_state_dict(tmp_path / "file.t")
+    assert list(state) == ["a.weight", "b"]
+    torch.testing.assert_close(state["a.weight"], torch.ones(2))
+
+
+@pytest.mark.parametrize("numpy_module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_reads_past_scores_in_numpy(tmp_path, numpy_module):
+    scores = {"cmc": np.linspace(0, 1, 5), "mAP": np.float64(0.4), "rank": np.arange(3)}
+    path = tmp_path / "best.t"
+    torch.save({"net": {"a": torch.ones(2)}, **scores}, path, _use_new_zipfile_serialization=False)
+    written = np.array(0).__reduce__()[0].__module__.encode()
+    path.write_bytes(path.read_bytes().replace(written, numpy_module))  # as another version of NumPy writes it
+    torch.testing.assert_close(read_state_dict(path), {"a": torch.ones(2)})
+
+
+def test_refuses_a_file_without_names(tmp_path):
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match=r"list.pth holds list, not a dictionary"):
+        read_state_dict(tmp_path / "list.pth")
+
+
+def test_never_runs_code_from_the_file(tmp_path):
+    torch.save({"net": torch.nn.Linear(1, 1)}, tmp_path / "pickled.pth")
+    with pytest.raises(ValueError, match=r"pickled.pth holds Python objects .* save its state dict alone"):
+        read_state_dict(tmp_path / "pickled.pth")
+
+
+def test_the_package_has_everything_but_its_classifier():
+    tensors = read_package("tf_efficientnet_lite0")
+    assert len(tensors) == 294
+    assert tensors[0].shape == (32, 3, 3, 3)

@@ -1,0 +1,80 @@
+"""AttentionNet against the paper's formulas written out place by place."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from src.networks import AttentionNet
+from src.networks.blocks.attention import ChannelAttention, SpatialAttention
+
+
+def sigmoid(value):
+    return 1 / (1 + math.exp(-value))
+
+
+def channel_gates(module, x):
+    """The gates of every image, channel by channel."""
+    first, _, second = module.mlp
+
+    def mlp(vector):
+        hidden = [max(0.0, float(row @ vector + b)) for row, b in zip(first.weight, first.bias, strict=True)]
+        return [float(row @ torch.tensor(hidden) + b) for row, b in zip(second.weight, second.bias, strict=True)]
+
+    gates = []
+    for image in x:
+        average = torch.tensor([float(c.sum()) / c.numel() for c in image])
+        largest = torch.tensor([max(c.flatten().tolist()) for c in image])
+        gates.append([sigmoid(a + b) for a, b in zip(mlp(average), mlp(largest), strict=True)])
+    return torch.tensor(gates)[..., None, None]
+
+
+def spatial_gates(module, x):
+    weight, side = module.conv.weight[0], module.conv.weight.shape[-1] // 2
+    gates = torch.zeros(len(x), 1, *x.shape[2:])
+    for image, gate in zip(x, gates, strict=True):
+        layers = image.amax(dim=0), image.mean(dim=0)
+        for i in range(x.shape[2]):
+            for j in range(x.shape[3]):
+                total = 0.0
+                for layer, kernel in zip(layers, weight, strict=True):
+                    for di in range(-side, side + 1):
+                        for dj in range(-side, side + 1):
+                            if 0 <= i + di < x.shape[2] and 0 <= j + dj < x.shape[3]:
+                                total += float(layer[i + di, j + dj] * kernel[di + side, dj + side])
+                gate[0, i, j] = sigmoid(total)
+    return gates
+
+
+@torch.no_grad()
+def test_gates_are_those_of_the_paper():
+    x = torch.randn(2, 32, 5, 4)
+    channel, spatial = ChannelAttention(32), SpatialAttention()
+    assert channel.mlp[0].out_features == 2  # C / 16
+    torch.testing.assert_close(channel(x), channel_gates(channel, x))
+    torch.testing.assert_close(spatial(x), spatial_gates(spatial, x))
+
+
+@pytest.mark.parametrize("placement", ["channel", "spatial", "channel_spatial", "spatial_channel", "parallel"])
+@torch.no_grad()
+def test_placements(placement):
+    x = torch.randn(2, 16, 4, 4)
+    net = AttentionNet(16, placement, reduction=4, kernel=3)
+    expected = {
+        "channel": lambda: x * net.channel(x),
+        "spatial": lambda: x * net.spatial(x),
+        "channel_spatial": lambda: (x * net.channel(x)) * net.spatial(x * net.channel(x)),
+        "spatial_channel": lambda: (x * net.spatial(x)) * net.channel(x * net.spatial(x)),
+        "parallel": lambda: x * net.channel(x) * net.spatial(x),
+    }[placement]()
+    torch.testing.assert_close(net(x), expected)
+    used = {name.partition(".")[0] for name in net.state_dict()}
+    assert used == ({placement} if placement in ("channel", "spatial") else {"channel", "spatial"})
+
+
+def test_few_channels_still_have_a_hidden_layer():
+    assert isinstance(ChannelAttention(3).mlp[0], nn.Linear)
+    assert ChannelAttention(3).mlp[0].out_features == 1
+    with pytest.raises(ValueError, match="attention is 'both'"):
+        AttentionNet(8, "both")
