@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from omegaconf import DictConfig, open_dict
 from torch.utils.data import DataLoader, IterableDataset
@@ -36,10 +36,11 @@ from torch.utils.data import DataLoader, IterableDataset
 from scripts.benchmark_blocks import resident
 from scripts.benchmark_retrieval import machine
 from src.checkpoints.restore import build_method
+from src.config.schema import Stage
 from src.data import ReIDDataModule
-from src.evaluation.evaluation_run import build_data
 from src.methods.tta import Batch
 from src.runtime.command import CONF_DIR
+from src.training.stage import training_data
 
 #: Method → what it is trained on here: rendered vehicles that come with the code.
 METHODS = {
@@ -117,12 +118,10 @@ def measure(method_name: str, precision: Any, args: argparse.Namespace) -> dict[
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     cfg = configured(method_name, args)
-    kind = get_object(cfg.method._target_)
-    data = build_data(cfg, cfg.stages.main, kind.needed(cfg.method), kind.target)
-    data.setup("fit")
+    data = training_data(cfg, Stage(**cfg.stages.main))
     before = resident("VmRSS")
     method = build_method(cfg, data.num_classes, data.names)
-    method.optim = instantiate(cfg.optim, _convert_="all")
+    method.begin_stage(instantiate(cfg.optim, _convert_="all"), (), {})
 
     def fit(source: LightningDataModule | None) -> float:
         timer = Timer(args.clock == "cpu")

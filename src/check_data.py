@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from src.runtime.command import CONF_DIR, command
+from src.runtime.command import command
 
 
 @command("check_data")
@@ -15,7 +15,7 @@ def main(cfg: DictConfig) -> None:
 
     from hydra.utils import instantiate
 
-    from src.config.checks import check_targets
+    from src.config.checks import check_targets, data_sets
     from src.config.pools import complete_pools
     from src.data.check.findings import check
     from src.figures.data_report import print_report
@@ -23,8 +23,7 @@ def main(cfg: DictConfig) -> None:
     from src.runtime.whole_files import write_atomically
 
     if cfg.get("data") is None:
-        names = sorted(file.stem for file in Path(CONF_DIR, "data").glob("*.yaml"))
-        raise ConfigError(f"Which data set? Pass data=<one of {', '.join(names)}>.")
+        raise ConfigError(f"Which data set? Pass data=<one of {', '.join(data_sets())}>.")
     complete_pools(cfg)
     check_targets(cfg)
     report = check(

@@ -98,7 +98,7 @@ def test_a_run_folder_that_cannot_be_written_is_refused(command, tmp_path):
 def test_a_gpu_that_there_is_not_is_refused(composed, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"torch sees no GPU on this machine; pass trainer=cpu"):
-        build_trainer(composed("trainer=gpu"))
+        build_trainer(composed("trainer=gpu").trainer)
 
 
 def test_who_starts_several_processes_passes_on_that_they_shall_end(monkeypatch, tmp_path):

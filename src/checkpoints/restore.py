@@ -95,5 +95,5 @@ def restore_for_embedding(path: Path) -> ReIDMethod:
     method = restore_method(path)
     method.drop_classifier()
     method.eval().requires_grad_(False)
-    method.views = views_of(method, {})
+    method.average_over(views_of(method, {}))
     return method

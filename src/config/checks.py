@@ -11,13 +11,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from src.config.schema import DATA_KEYS, POOL_KEYS, SOURCE_KEYS, Stage, TrainConfig
+from src.config.schema import SOURCE_KEYS, Stage, TrainConfig
 from src.runtime.command import CONF_DIR
 from src.runtime.errors import ConfigError
 
 #: The only packages whose classes a configuration may name. A checkpoint carries its configuration, so without this
 #: list a checkpoint from a stranger could call anything.
-TARGET_PACKAGES = ("src.data.", "src.methods.", "src.networks.", "torch.optim.", "lightning.pytorch.")
+TARGET_PACKAGES = ("src.data.", "src.methods.", "src.networks.", "src.training.", "torch.optim.", "lightning.pytorch.")
 
 
 def one_or_more(value: str | Sequence[str]) -> list[str]:
@@ -75,8 +75,8 @@ def _data_sets_with(columns: frozenset[str]) -> list[str]:
 
 
 def data_sets() -> list[str]:
-    """Names of the files in `conf/data/`."""
-    return sorted(file.stem for file in Path(CONF_DIR, "data").glob("*.yaml"))
+    """Names of the data sets that `conf/data/` has files of."""
+    return sorted(file.stem for file in Path(CONF_DIR, "data").glob("*.yaml") if file.stem != "default")
 
 
 def _provided(data: DictConfig) -> frozenset[str]:
@@ -94,12 +94,21 @@ def _provided(data: DictConfig) -> frozenset[str]:
 
 
 def _check_data(key: str, data: DictConfig) -> None:
+    """Refuses unknown keys of a data set, of a pool and of its sources."""
+    from hydra.utils import get_object
+
+    from src.config.data_node import DATA_MODULE, RUN_OPTIONS
+
+    arguments = inspect.signature(get_object(data.get("_target_", DATA_MODULE))).parameters
+    options = [name for name in arguments if name not in RUN_OPTIONS]
     if "sources" not in data:
-        check_keys(key, data, DATA_KEYS)
+        check_keys(key, data, ("_target_", "name", "root", *options))
         return
-    check_keys(key, data, POOL_KEYS)
+    check_keys(key, data, ("_target_", "name", "sources", "target", *options))
+    if data.get("extra"):
+        raise ConfigError(f"{key}.extra is {data.extra}, but side data are a source's: {key}.sources.<name>.extra.")
     for name, source in (data.sources or {}).items():
-        check_keys(f"{key}.sources.{name}", source, (*DATA_KEYS, *SOURCE_KEYS))
+        check_keys(f"{key}.sources.{name}", source, ("name", "root", *options, *SOURCE_KEYS))
 
 
 def check_targets(cfg: DictConfig) -> None:
@@ -111,17 +120,22 @@ def check_targets(cfg: DictConfig) -> None:
 def check_target(key: str, node: DictConfig) -> None:
     """Refuses a `_target_` outside the allowed packages and keys that its signature does not have."""
     from hydra.utils import get_object
+    from lightning.pytorch import LightningDataModule
+
+    from src.config.data_node import ANCHORS
 
     target = node["_target_"]
     if not target.startswith(TARGET_PACKAGES):
         raise ConfigError(
             f"{key}._target_ is {target!r}, but configurations may only name classes of {', '.join(TARGET_PACKAGES)}."
         )
-    parameters = inspect.signature(get_object(target), eval_str=True).parameters
+    named = get_object(target)
+    parameters = inspect.signature(named, eval_str=True).parameters
     _check_numbers(key, node, {name: parameter.annotation for name, parameter in parameters.items()})
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return
-    check_keys(key, node, [*parameters, "_target_", "_partial_"], owner=target)
+    anchors = ANCHORS if isinstance(named, type) and issubclass(named, LightningDataModule) else ()
+    check_keys(key, node, [*parameters, *anchors, "_target_", "_partial_"], owner=target)
 
 
 def _check_at_least_one(key: str, value: int | None) -> None:

@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
 
 from src.config.checks import check_keys, data_sets
+from src.config.data_node import DATA_MODULE
 from src.config.schema import SOURCE_KEYS
 from src.runtime.errors import ConfigError
 
@@ -39,13 +40,16 @@ def complete_pools(cfg: DictConfig) -> None:
                 raise ConfigError(f"{key} is trained on whole; remove first_ids from that source of the pool.")
             said: Any = OmegaConf.to_container(data)
             with open_dict(node):
-                node.data = {name: value for name, value in said.items() if name not in SOURCE_KEYS}
+                alone = {name: value for name, value in said.items() if name not in SOURCE_KEYS}
+                node.data = {"_target_": DATA_MODULE} | alone
 
 
 def _complete_pool(key: str, pool: DictConfig) -> None:
     from hydra import compose
 
     for name, said in (pool.sources or {}).items():
+        if said:
+            said.pop("_target_", None)  # a source is read by its layout; the pool is the data module
         if said and "_target_" in said.get("layout", {}):
             continue
         check_keys(f"{key}.sources", OmegaConf.create({name: None}), data_sets(), owner="a pool's sources")
@@ -53,6 +57,7 @@ def _complete_pool(key: str, pool: DictConfig) -> None:
         if "sources" in base:
             raise ConfigError(f"{key}.sources.{name} is a pool itself; name its sources instead.")
         OmegaConf.set_struct(base, False)
+        base.pop("_target_", None)
         pool.sources[name] = OmegaConf.merge(base, said or {})
     if pool.target is not None and pool.target not in (pool.sources or {}):
         raise ConfigError(f"{key}.target is {pool.target!r}, expected one of {', '.join(pool.sources or [])}, or null.")

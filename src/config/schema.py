@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: What a file in `conf/data/` says.
-DATA_KEYS = ("name", "root", "layout", "tasks", "ap", "trials", "trial_seed", "extra", "holdout")
-#: What a pool says instead, and what each of its sources may say beyond the keys of its own file.
-POOL_KEYS = ("name", "sources", "target", "layout", "tasks", "ap", "trials", "trial_seed", "holdout")
+#: What each source of a pool may say beyond the keys of its own file.
 SOURCE_KEYS = ("role", "first_ids", "use")
 
 

@@ -1,7 +1,7 @@
 """A data set as Lightning wants it."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class ReIDDataModule(LightningDataModule):
         repeat_batches: Train on the batches of the first epoch again and again.
         extra: Side data, see `src.data.layouts.extra`.
         holdout: Share of the training identities that take the place of the test set; 0 for the test set itself.
-        target: Column whose values are the classes.
+        class_column: Column whose values are the classes.
         mined: Parser of more training images, which never make a test set.
 
     Attributes:
@@ -84,11 +84,11 @@ class ReIDDataModule(LightningDataModule):
         workers: int | None = None,
         eval_batch_size: int = 64,
         seed: int = 0,
-        needs: frozenset[str] = frozenset(),
+        needs: Collection[str] = (),
         repeat_batches: bool = False,
         extra: Path | str | None = None,
         holdout: float = 0,
-        target: str = "vehicle_id",
+        class_column: str = "vehicle_id",
         mined: Layout | None = None,
     ) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class ReIDDataModule(LightningDataModule):
         self._repeat_batches = repeat_batches
         self._extra = extra
         self.holdout = holdout
-        self._target = target
+        self._class_column = class_column
         self._mined = mined
 
     @property
@@ -149,7 +149,7 @@ class ReIDDataModule(LightningDataModule):
             table = pd.concat([table, self._mined.read()], ignore_index=True)
         train = table[table["split"] == "train"]
         self._check_needs(train)
-        self.labels = train_labels(table, self._target)
+        self.labels = train_labels(table, self._class_column)
         self.colours, self.types = (sorted(set(train[column]) - {""}) for column in ("colour", "type"))
         self.tasks = build_tasks(table, **self.evaluation)
         sides = [side for task in self.tasks for trial in task.trials for side in (trial.query, trial.gallery)]
@@ -176,7 +176,7 @@ class ReIDDataModule(LightningDataModule):
             f"{task.name} ({len(task.trials[0].query):,} queries in {len(task.trials[0].gallery):,} images)"
             for task in self.tasks
         ]
-        classes = "identities" if self._target == "vehicle_id" else "cameras"
+        classes = "identities" if self._class_column == "vehicle_id" else "cameras"
         sources = f" ({self.layout.counts(self.table)})" if isinstance(self.layout, Pool) else ""
         return (
             f"{self.name}: {' + '.join(parts)} images, {self.num_classes:,} training {classes}{sources}; "
@@ -210,7 +210,7 @@ class ReIDDataModule(LightningDataModule):
             self.types,
             mask=self.transforms.mask,
             seed=self.seed,
-            target=self._target,
+            class_column=self._class_column,
         )
         return DataLoader(dataset, batch_sampler=sampler, persistent_workers=self._num_workers > 0, **self._loading())
 

@@ -35,7 +35,7 @@ class ReIDDataset(Dataset[Item]):
         types: Type index → name.
         mask: Give the vehicles' masks.
         seed: Seed of the run.
-        target: Column whose values are the classes.
+        class_column: Column whose values are the classes.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ReIDDataset(Dataset[Item]):
         types: Sequence[str] = (),
         mask: bool = False,
         seed: int = 0,
-        target: str = "vehicle_id",
+        class_column: str = "vehicle_id",
     ) -> None:
         self._table = table
         self._pipeline = pipeline
@@ -57,7 +57,7 @@ class ReIDDataset(Dataset[Item]):
         train = (table["split"] == "train").to_numpy()
         self._masked = np.flatnonzero(train & self._has_mask)  # where other backgrounds come from
         self._codes = {
-            "label": class_index(table, labels, target),
+            "label": class_index(table, labels, class_column),
             "vehicle_id": table["vehicle_id"].to_numpy(),
             "camera_id": table["camera_id"].to_numpy(),
             "track_id": table["track_id"].to_numpy(),

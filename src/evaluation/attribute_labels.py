@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader
 
 from src.checkpoints.restore import restore_method, saved_transforms
 from src.config.checks import check_targets, one_or_more
+from src.config.data_node import loading
 from src.config.pools import complete_pools
 from src.data import ReIDDataset, make_table
 from src.embed import image_files
-from src.evaluation.evaluation_run import build_data, evaluation_stage
+from src.evaluation.embedding import evaluation_data
 from src.methods.attributes import NamesAttributes
 from src.methods.base import ReIDMethod
 from src.runtime.errors import ConfigError
@@ -102,7 +103,7 @@ def _refuse_two(methods: dict[str, ReIDMethod]) -> None:
 
 def _data_set(cfg: DictConfig, method: ReIDMethod) -> pd.DataFrame:
     """The records to label of a data set, each image once."""
-    data = build_data(cfg, evaluation_stage(method, cfg.get("data")))
+    data = evaluation_data(method, cfg.get("data"), **loading(cfg))
     data.setup("test")
     table = data.table[data.table["split"].isin([*cfg.splits])].drop_duplicates(["path", "box"]).reset_index(drop=True)
     if table.empty:

@@ -12,13 +12,14 @@ import pandas as pd
 from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig
 
-from src.checkpoints.restore import restore_method
+from src.checkpoints.restore import restore_method, views_of
 from src.config.checks import check_targets
+from src.config.data_node import loading
 from src.config.pools import complete_pools
 from src.data import known
-from src.data.layouts import CSV
 from src.data.layouts.pool import once
-from src.evaluation.evaluation_run import build_data, embed, evaluation_stage
+from src.evaluation.embedding import embed, evaluation_data
+from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.retrieval import Embeddings, Mining, kmeans_labels, mine_identities, purity, read_embeddings
 from src.runtime.errors import ConfigError
 from src.runtime.trainer import build_trainer
@@ -60,30 +61,37 @@ def run(cfg: DictConfig) -> Path | None:
     return folder / cfg.out
 
 
-def stage_options(stage: Mapping[Any, Any]) -> tuple[Mining, Path | None]:
-    """How a stage mines, and the checkpoint to mine with if it names one.
+def stage_options(node: Mapping[Any, Any]) -> tuple[Mining, Path | None]:
+    """How a stage mines, and the checkpoint to mine with if its node `mine` names one.
 
     Raises:
         ValueError: If a value is none of the possible ones.
     """
-    given = {str(key): value for key, value in stage["mine"].items()}
+    given = {str(key): value for key, value in node.items()}
     checkpoint = given.pop("checkpoint", None)
     return Mining(**given), None if checkpoint is None else Path(checkpoint)
 
 
-def mine_for_stage(cfg: DictConfig, name: str, folder: Path, weights: Path | None) -> CSV:
-    """Training images of a stage, mined in the test set of its data.
+def mined_layout(
+    cfg: DictConfig, node: DictConfig, name: str, data: DictConfig, folder: Path, weights: Path | None
+) -> dict[str, Any]:
+    """The parser of a stage's further training images, mined in the test set of its data.
 
     Args:
-        cfg: The whole configuration.
+        cfg: How to embed (`trainer`, `seed`, loading); `resume`, to take what an interrupted run has mined.
+        node: The stage's `mine`.
         name: The stage's.
-        folder: The stage's. The file is `mined.csv` in it, where an interrupted run finds it again.
+        data: The stage's data set.
+        folder: The stage's. The file is `mined.csv` in it.
         weights: The checkpoint to mine with unless the stage names one.
+
+    Returns:
+        A node of a layout.
 
     Raises:
         ConfigError: If there is no checkpoint to mine with.
     """
-    options, checkpoint = stage_options(cfg.stages[name])
+    options, checkpoint = stage_options(node)
     file = folder / "mined.csv"
     if not (cfg.resume and file.is_file()):
         checkpoint = checkpoint or weights
@@ -92,11 +100,12 @@ def mine_for_stage(cfg: DictConfig, name: str, folder: Path, weights: Path | Non
                 f"The stage {name!r} mines identities and has no model to do so; pass "
                 f"stages.{name}.mine.checkpoint=<checkpoint>."
             )
-        found, trainer = _embed_test_set(cfg, checkpoint, cfg.stages[name].data, folder / "embeddings")
+        found, trainer = _embed_test_set(cfg, checkpoint, data, folder / "embeddings")
         if found is not None:
             mine(found, options, file, cfg.seed)
         trainer.strategy.barrier()  # until the first process has written the file
-    return CSV(json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["root"], "mined", str(file.resolve()))
+    root = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["root"]
+    return {"_target_": "src.data.layouts.CSV", "root": root, "name": "mined", "file": str(file.resolve())}
 
 
 def mine(embeddings: Embeddings, options: Mining, file: Path, seed: int) -> None:
@@ -165,12 +174,13 @@ def _sides(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _embed_test_set(
-    cfg: DictConfig, checkpoint: Path, data: DictConfig | None, folder: Path
+    cfg: DictConfig, checkpoint: Path, node: DictConfig | None, folder: Path
 ) -> tuple[Embeddings | None, Trainer]:
     """Embeds queries and gallery, all of them whatever the tasks, which need labels; None on other processes."""
     seed_everything(cfg.seed, workers=True, verbose=False)
     method = restore_method(checkpoint)
-    stage = evaluation_stage(method, data)
-    stage.data.tasks = []
-    trainer = build_trainer(cfg, logger=False, enable_checkpointing=False)
-    return embed(cfg, method, build_data(cfg, stage), trainer, checkpoint, folder), trainer
+    method.average_over(views_of(method, cfg.retrieval))
+    data = evaluation_data(method, node, tasks=[], **loading(cfg))
+    evaluation = RetrievalEvaluation()
+    trainer = build_trainer(cfg.trainer, logger=False, enable_checkpointing=False, callbacks=[evaluation])
+    return embed(method, data, trainer, evaluation, checkpoint, folder), trainer

@@ -79,7 +79,7 @@ def matching_embedder(gallery: Gallery, checkpoint: str | None, device: str) -> 
             "that one, or build the index again."
         )
     embedder = Embedder(path, device=device, precision=meta["precision"])
-    embedder.method.views = Views(**meta["views"])
+    embedder.method.average_over(Views(**meta["views"]))
     return embedder
 
 

@@ -35,7 +35,6 @@ class AttributeGuided(ReIDMethod):
         embedding: Test on the identity's feature (Fig. 2), or on it and those of the attributes side by side (text).
     """
 
-    _seen: AttributeGuidedOutput  # of the batch at hand
     needs_option: ClassVar[str] = "attributes"
 
     def __init__(
@@ -92,8 +91,11 @@ class AttributeGuided(ReIDMethod):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Eqs. 4 and 5; an image without an attribute's name has no part in that attribute's loss."""
-        seen, label = self.network(batch["image"]), batch["label"]
-        self._seen = seen
+        return self.losses_of(self.network(batch["image"]), batch)
+
+    def losses_of(self, seen: AttributeGuidedOutput, batch: Batch) -> dict[str, Tensor]:
+        """The loss terms of what the network makes of a training batch."""
+        label = batch["label"]
         return {
             "cross_entropy": cross_entropy(seen.logits, label),
             "triplet": batch_hard_triplet(seen.f, label, self.margin),
@@ -111,14 +113,15 @@ class AttributeGuided(ReIDMethod):
 
         They move by the batches of all processes, so that all have the same ones.
         """
-        total = super().training_step(batch)
-        self._accuracy.log(self, "train", self._seen.attribute_logits, batch)
-        features, labels = self.all_gather((self._centred(self._seen).detach().float(), batch["label"]))
+        seen = self.network(batch["image"])
+        total = self.summed(self.losses_of(seen, batch), batch)
+        self._accuracy.log(self, "train", seen.attribute_logits, batch)
+        features, labels = self.all_gather((self._centred(seen).detach().float(), batch["label"]))
         self.classifier_centers.step(features.flatten(0, -2), labels.flatten())
         return total
 
-    def validation_step(self, batch: Batch) -> None:
+    def validation_step(self, batch: Batch) -> Tensor:
         """Embeds a batch, and names its attributes."""
         seen = self.network(batch["image"])
-        self.retrieval.update(F.normalize(self._embedding(seen).float()), batch["row"])
         self._accuracy.log(self, "val", seen.attribute_logits, batch)
+        return F.normalize(self._embedding(seen).float())

@@ -73,7 +73,6 @@ class AttributeClassifier(VehicleNet):
         dimension: Length of the embedding.
     """
 
-    _logits: dict[str, Tensor]  # of the batch at hand
     needs_option: ClassVar[str] = "attribute"
 
     def __init__(
@@ -97,17 +96,20 @@ class AttributeClassifier(VehicleNet):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy over the images whose attribute is known."""
-        self._logits = self.attribute_logits(batch)
-        return {"cross_entropy": cross_entropy(self._logits[self.attribute], batch[self.attribute])}
+        return self.losses_of(self.attribute_logits(batch), batch)
+
+    def losses_of(self, logits: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """The loss of the attribute's logits."""
+        return {"cross_entropy": cross_entropy(logits[self.attribute], batch[self.attribute])}
 
     def training_step(self, batch: Batch) -> Tensor:
         """Sums the loss terms and logs each; logs the share of images that are named right."""
-        total = super().training_step(batch)
-        self._accuracy.log(self, "train", self._logits, batch)
-        return total
+        logits = self.attribute_logits(batch)
+        self._accuracy.log(self, "train", logits, batch)
+        return self.summed(self.losses_of(logits, batch), batch)
 
-    def validation_step(self, batch: Batch) -> None:
+    def validation_step(self, batch: Batch) -> Tensor:
         """Embeds a batch, and names the attribute."""
         feature = self.embed(batch)
-        self.retrieval.update(F.normalize(feature.float()), batch["row"])
         self._accuracy.log(self, "val", {self.attribute: self.classifier(feature)}, batch)
+        return F.normalize(feature.float())

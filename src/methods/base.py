@@ -1,4 +1,4 @@
-"""What every method shares: the training step, exact validation, and a checkpoint that describes itself."""
+"""Base class of the methods: training step, embeddings, frozen parts, and a checkpoint that describes itself."""
 
 import difflib
 import logging
@@ -10,11 +10,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.evaluation.retrieval_metric import RetrievalMetric
 from src.methods.optim import Optim
 from src.methods.tta import Batch, Views
 from src.networks import Backbone
-from src.training.random_states import random_states, set_random_state
 
 log = logging.getLogger(__name__)
 
@@ -41,20 +39,17 @@ class ReIDMethod(LightningModule):
     Attributes:
         needs: Columns of the record table without which the method cannot train (`"domain"`, `"colour"`, …).
         needs_option: Name of an option that names such columns too: one, or a list.
-        target: Column of the record table whose values are the classes.
-        optim: The optimiser of the current stage; set by the loop over the stages before `fit`.
+        class_column: Column of the record table whose values are the classes.
+        optim: The optimiser of the current stage; see `begin_stage`.
         provenance: Stored in the checkpoint under `reid`: configuration, class list, data fingerprint. Plain values
             only, so that the file loads with `weights_only=True`.
         frozen: Names of the modules that stay as they are in the current stage.
-        views: How many times an image is embedded, and how, at test.
-        top_k: Length of the rank lists that a test keeps in its results.
-        retrieval: The metric of validation and test, with the latest results and embeddings; made by `setup`.
+        views: How many times an image is embedded, and how, at test; see `average_over`.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     needs_option: ClassVar[str] = ""
-    target: ClassVar[str] = "vehicle_id"
-    retrieval: RetrievalMetric
+    class_column: ClassVar[str] = "vehicle_id"
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,8 +57,6 @@ class ReIDMethod(LightningModule):
         self.optim: Optim | None = None
         self.provenance: dict[str, Any] = {}
         self.views = Views()
-        self.top_k = 0
-        self._random_states: list[dict[str, Tensor]] = []
 
     @classmethod
     def needed(cls, options: Mapping[str, Any]) -> frozenset[str]:
@@ -126,13 +119,32 @@ class ReIDMethod(LightningModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         """Sums the loss terms and logs each."""
-        losses = self.losses(batch)
+        return self.summed(self.losses(batch), batch)
+
+    def summed(self, losses: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """The training loss, the sum of its terms; each of them is logged."""
         total = torch.stack([*losses.values()]).sum()
         self.log("train/loss", total, prog_bar=True, on_step=True, on_epoch=False)
         for name, value in {**losses, "total": total}.items():
             size = len(batch["label"])
             self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return total
+
+    def begin_stage(self, optim: Optim, freeze: Sequence[str], provenance: Mapping[str, Any]) -> None:
+        """Prepares the method for training in a stage.
+
+        Args:
+            optim: The stage's optimiser.
+            freeze: Names of modules that stay as they are; see `freeze_parts`.
+            provenance: What the stage's checkpoints say of themselves; see the attribute.
+        """
+        self.freeze_parts(freeze)
+        self.optim = optim
+        self.provenance = dict(provenance)
+
+    def average_over(self, views: Views) -> None:
+        """Embeds every image in these views from now on, and takes the mean."""
+        self.views = views
 
     def take_over(
         self, weights: Mapping[str, Tensor], replace: Sequence[str], source: str, allow_partial: bool = False
@@ -198,7 +210,7 @@ class ReIDMethod(LightningModule):
     def configure_optimizers(self) -> Any:
         """The stage's optimiser, and its schedule stepped once an epoch."""
         if self.optim is None:
-            raise RuntimeError("Set `method.optim` before fitting: the stage decides the optimiser.")
+            raise RuntimeError("Call `method.begin_stage` before fitting: the stage decides the optimiser.")
         factor = 1.0
         if self.optim.scale_lr != "none":
             trainer = cast(Any, self.trainer)
@@ -208,46 +220,14 @@ class ReIDMethod(LightningModule):
         optimizer, schedule = self.optim.build(self, self.head, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
-    def setup(self, stage: str) -> None:
-        """Prepares the metric for the data module's tasks."""
-        data = cast(Any, self.trainer).datamodule
-        top_k = self.top_k if stage == "test" else 0
-        self.retrieval = RetrievalMetric(data.table, data.tasks, top_k).to(self.device)
-
-    def _embed_into_metric(self, batch: Batch) -> None:
-        self.retrieval.update(self(batch), batch["row"])
-
-    def _log_retrieval(self, prefix: str) -> None:
-        for name, value in self.retrieval.compute().items():
-            # Alike in all processes, which Lightning cannot know.
-            self.log(f"{prefix}/{name}", value, prog_bar=name == "mAP", sync_dist=True)
-        self.retrieval.reset()
-
-    def validation_step(self, batch: Batch) -> None:
+    def validation_step(self, batch: Batch) -> Tensor:
         """Embeds a batch."""
-        self._embed_into_metric(batch)
+        return self(batch)
 
-    def on_validation_epoch_end(self) -> None:
-        """Evaluates and logs every task."""
-        self._log_retrieval("val")
-
-    def test_step(self, batch: Batch) -> None:
+    def test_step(self, batch: Batch) -> Tensor:
         """Embeds a batch."""
-        self._embed_into_metric(batch)
-
-    def on_test_epoch_end(self) -> None:
-        """Evaluates and logs every task."""
-        self._log_retrieval("test")
+        return self(batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what a stranger needs to use the weights, and what a resumed training needs to end as it would have."""
+        """Adds what a stranger needs to use the weights."""
         checkpoint["reid"] = self.provenance
-        checkpoint["random_states"] = random_states()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the random states until training goes on, for what comes before it draws numbers too."""
-        self._random_states = checkpoint.get("random_states", [])
-
-    def on_train_start(self) -> None:
-        """Goes on with the random numbers of a stopped training."""
-        set_random_state(self._random_states)

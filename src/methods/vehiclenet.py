@@ -50,4 +50,4 @@ class CameraClassifier(VehicleNet):
     """The same network, told to name the camera instead of the vehicle (Section IV-C, camera verification)."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"camera_id"})
-    target: ClassVar[str] = "camera_id"
+    class_column: ClassVar[str] = "camera_id"

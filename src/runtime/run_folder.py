@@ -1,4 +1,4 @@
-"""The folder of a run, tried before Hydra makes it."""
+"""The folder of a run: tried before Hydra makes it, refused if it holds results."""
 
 import sys
 import tempfile
@@ -8,6 +8,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from src.runtime.errors import ConfigError
 
 
 class WritableFolder(Callback):
@@ -34,3 +36,13 @@ def _try(kind: str, config: DictConfig) -> None:
             f"Error: the folder {folder} cannot be written ({error.strerror}); pass another as hydra.{kind}.dir, or "
             "paths.output_dir=<folder> for all of them."
         )
+
+
+def refuse_finished(run_dir: Path) -> None:
+    """Refuses a run folder that already holds results.
+
+    Raises:
+        ConfigError: Names the folder.
+    """
+    if (run_dir / "metrics.json").exists():
+        raise ConfigError(f"{run_dir} already holds the results of a run; pass another folder as hydra.run.dir.")

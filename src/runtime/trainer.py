@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 from src.runtime.errors import ConfigError
 
 
-def build_trainer(cfg: DictConfig, **options: Any) -> Trainer:
-    """The Lightning trainer of the group `trainer`, with a stage's own options on top."""
-    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+def build_trainer(node: DictConfig, **options: Any) -> Trainer:
+    """The Lightning trainer of a node of the group `trainer`, with a stage's own options on top."""
+    if node.accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator=gpu, but torch sees no GPU on this machine; pass trainer=cpu.")
     # Our samplers are right under DDP; Lightning's replacement would tear the identities of a batch apart.
-    return instantiate(cfg.trainer, use_distributed_sampler=False, num_sanity_val_steps=0, **options)
+    return instantiate(node, use_distributed_sampler=False, num_sanity_val_steps=0, **options)

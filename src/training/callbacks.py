@@ -27,11 +27,11 @@ class SaveWhenTerminated(Callback):
     after the batch at hand, in all processes if one of them was told.
 
     Args:
-        path: The checkpoint.
+        folder: The stage's, where `last.ckpt` goes.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "last.ckpt"
         self._told = False
         self._lightnings: Any = None
 

@@ -59,11 +59,11 @@ def test_losses(batch, center_on):
 
 def test_an_image_without_an_attribute_gives_that_branch_no_gradient(batch):
     method = build().double()
-    losses = method.losses(batch)
-    logits = method._seen.attribute_logits["colour"]
+    seen = method.network(batch["image"])
+    losses, logits = method.losses_of(seen, batch), seen.attribute_logits["colour"]
     (gradient,) = torch.autograd.grad(losses["colour"], logits, retain_graph=True)
     assert (gradient != 0).any(dim=1).tolist() == (batch["colour"] >= 0).tolist()
-    (gradient,) = torch.autograd.grad(losses["cross_entropy"], method._seen.logits)
+    (gradient,) = torch.autograd.grad(losses["cross_entropy"], seen.logits)
     assert (gradient != 0).any(dim=1).all()
     unknown = method.losses(batch | {"colour": torch.full((8,), -1)})["colour"]
     assert unknown.item() == 0
@@ -138,13 +138,14 @@ from src.methods.optim import Optim
 from src.networks import Backbone
 
 class Recording(AttributeGuided):
-    def setup(self, stage):
-        pass
+    def losses_of(self, seen, batch):
+        self.features = seen.f_bn.detach().float()
+        return super().losses_of(seen, batch)
 
     def training_step(self, batch):
         total = super().training_step(batch)
         centers = self.classifier_centers.centers.clone()
-        self.record.append((self._seen.f_bn.detach().float(), batch["label"], centers))
+        self.record.append((self.features, batch["label"], centers))
         return total
 
 class Items(torch.utils.data.Dataset):
@@ -156,7 +157,8 @@ class Items(torch.utils.data.Dataset):
 
 torch.manual_seed(0)
 method = Recording(Backbone("resnet18"), 3, {}, attributes=[], dimension=4)
-method.optim, method.record = Optim(torch.optim.SGD), []
+method.begin_stage(Optim(torch.optim.SGD), (), {})
+method.record = []
 trainer = Trainer(max_epochs=1, accelerator="cpu", devices=2, strategy="ddp", precision="bf16-mixed", logger=False,
                   enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
                   default_root_dir=sys.argv[1])

@@ -77,7 +77,7 @@ class Linear(ReIDMethod):
 def test_rates_follow_the_images_of_a_step_over_all_processes(composed, rule, processes, accumulated, factor):
     cfg = composed("optim=dndm_released", f"optim.scale_lr={rule}", "optim.reference_batch=64")
     method = Linear()
-    method.optim = instantiate(cfg.optim)
+    method.begin_stage(instantiate(cfg.optim), (), {})
     method.trainer = SimpleNamespace(
         world_size=processes, accumulate_grad_batches=accumulated, datamodule=SimpleNamespace(train_batch_size=32)
     )

@@ -21,7 +21,7 @@ def test_the_embedding_is_the_mean_over_mirror_images_and_scales():
     image = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
     batch = {"image": image, "row": torch.arange(3)}
     torch.testing.assert_close(method(batch), F.normalize(method.embed(batch)))
-    method.views = Views(flip=True, scales=(1.0, 0.5))
+    method.average_over(Views(flip=True, scales=(1.0, 0.5)))
     smaller = F.interpolate(image.float(), (4, 4), mode="bilinear", antialias=True)
     looks = [image, image.flip(-1), smaller, smaller.flip(-1)]
     expected = sum(method.embed({"image": look}) for look in looks)

@@ -1,0 +1,97 @@
+"""Test sets embedded with a method, into embeddings folders."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from src.checkpoints.restore import saved_stage
+from src.config.checks import check_targets
+from src.config.data_node import build_data
+from src.data import ReIDDataModule
+from src.evaluation.retrieval_callback import RetrievalEvaluation
+from src.methods.base import ReIDMethod
+from src.retrieval import Embeddings, write_embeddings
+from src.runtime.errors import ConfigError
+from src.runtime.provenance import file_sha
+
+log = logging.getLogger(__name__)
+
+
+def evaluation_data(
+    method: ReIDMethod, node: DictConfig | None, contamination: Any = None, **options: Any
+) -> ReIDDataModule:
+    """The data module to test a restored method on, with the image transforms of its stage.
+
+    Args:
+        method: As its checkpoint has it.
+        node: The data set; None for the one the method was trained on.
+        contamination: A node, to damage the images with.
+        options: Further arguments of the data module: how to load images, other tasks.
+
+    Raises:
+        ConfigError: If the checkpoint names classes of somebody else.
+    """
+    saved = saved_stage(method)
+    chosen = OmegaConf.to_container(node, resolve=True) if node else saved.data
+    nodes = OmegaConf.create({"data": chosen, "transforms": saved.transforms})
+    check_targets(nodes)
+    if contamination is not None:
+        nodes.transforms.contamination = contamination
+    return build_data(nodes.data, transforms=nodes.transforms, **options)
+
+
+def embed(
+    method: ReIDMethod,
+    data: ReIDDataModule,
+    trainer: Trainer,
+    evaluation: RetrievalEvaluation,
+    checkpoint: Path,
+    folder: Path,
+) -> Embeddings | None:
+    """Embeds every image of a data set's tasks, or without tasks of its test set, and writes the embeddings folder.
+
+    Args:
+        method: With its weights and views.
+        data: The data set.
+        trainer: Runs the test.
+        evaluation: The trainer's; it has the tasks' plain results afterwards.
+        checkpoint: The file the weights came from.
+        folder: Where the embeddings go.
+
+    Returns:
+        None on all processes but the first.
+
+    Raises:
+        ConfigError: If the data set has no test images.
+    """
+    data.setup("test")
+    if len(data.eval_rows) == 0:
+        raise ConfigError(f"Data set {data.name!r} has only training images; choose other data to evaluate on.")
+    trainer.test(method, data, verbose=False)
+    if not trainer.is_global_zero:
+        return None
+    features, rows = evaluation.embeddings.features, evaluation.embeddings.rows
+    meta = embeddings_meta(method, data, trainer, checkpoint) | {"dimensions": features.shape[1]}
+    embeddings = Embeddings(features, rows, data.table, data.camera_distances, meta)
+    write_embeddings(folder, embeddings)
+    return embeddings
+
+
+def embeddings_meta(method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, checkpoint: Path) -> dict[str, Any]:
+    """What embeddings depend on, and what is needed to evaluate them."""
+    return {
+        "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
+        "checkpoint_sha": file_sha(checkpoint),
+        "precision": str(trainer.precision),
+        "device": str(trainer.strategy.root_device),
+        "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "evaluation": data.evaluation,
+        "holdout": data.holdout,
+        "trips": method.provenance.get("trips"),
+        "views": asdict(method.views),
+        "contamination": None if data.transforms.contamination is None else asdict(data.transforms.contamination),
+    }
