@@ -1,15 +1,20 @@
 """CityFlow: the vehicle re-identification track of the AI City Challenges of 2020 and 2021."""
 
 import hashlib
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 import pandas as pd
 
+from src.data.layouts.list_files import files_in, find_files, fullest_tracks, read_lines, require_folder, with_ending
 from src.data.layouts.label_xml import item_number, read_items
 from src.data.layouts.list_files import files_in, find_files, read_lines, require_folder
 from src.data.table import DataError, make_table
+
+log = logging.getLogger(__name__)
 
 Split = Literal["official", "hold_out", "vehiclenet"]
 _COLUMNS = ("path", "split", "vehicle_id", "camera_id", "track_id")
@@ -25,7 +30,8 @@ class CityFlow:
     Re-Identification", CVPR 2019. Folders `image_{train,query,test}`, listed in `name_{train,query,test}.txt` (2020) or
     in `{train,query,test}_label.xml` (2021), else taken as found. `train_label.xml` gives vehicle and camera; those of
     2021's query and test images give cameras only. Tracks, one a line, are in `{train,test}_track.txt` (image names) or
-    `*_track_id.txt` (image numbers). There are no times.
+    `*_track_id.txt` (image numbers); where both are there and differ, the fuller one counts: the copy of 2019 lacks the
+    last image of every track in `train_track.txt`. There are no times.
 
     The vehicles of query and test images are hidden: with `split="official"` their `vehicle_id` is -1, and results come
     from the challenge's server only. The other splits hold out vehicles of the training set:
@@ -136,13 +142,16 @@ class CityFlow:
             label = labels.get(image)
             vehicle = item_number(file, self.name, label, "vehicleID") if label and part == "train" else -1
             camera = item_number(file, self.name, label, "cameraID") if label else -1
-            records.append((f"image_{part}/{image}", split, vehicle, camera, tracks.get(int(number), -1)))
-        return pd.DataFrame(records, columns=[*_COLUMNS])
+            records.append((f"image_{part}/{image}", split, vehicle, camera, tracks.get(str(int(number)), -1)))
+        found = pd.DataFrame(records, columns=[*_COLUMNS])
+        if tracks and (without := int((found["track_id"] < 0).sum())):
+            log.warning("Data set %r: %d of %d images in image_%s have no track.", self.name, without, len(found), part)
+        return found
 
     def _images(self, part: str, labelled: list[str]) -> list[str]:
         file = Path(self.root) / f"name_{part}.txt"
         if file.is_file():
-            return sorted(filter(None, read_lines(file, self.name)))
+            return sorted(map(with_ending, filter(None, read_lines(file, self.name))))
         if images := sorted(labelled or files_in(Path(self.root) / f"image_{part}")):
             return images
         raise DataError(
@@ -150,16 +159,16 @@ class CityFlow:
             "completely."
         )
 
-    def _tracks(self, part: str) -> dict[int, int]:
+    def _tracks(self, part: str) -> Mapping[str, int]:
         """Image number → track, numbered by its line from 0; nothing for queries, which belong to no track."""
-        for file in (Path(self.root) / f"{part}_track.txt", Path(self.root) / f"{part}_track_id.txt"):
-            if not file.is_file():
-                continue
-            lines = [line.split() for line in read_lines(file, self.name) if line]
-            numbered = [(image.partition(".")[0], track) for track, line in enumerate(lines) for image in line]
-            if wrong := [number for number, _ in numbered if not number.isdecimal()]:
-                raise DataError(
-                    f"Data set {self.name!r}: {file} names {wrong[0]!r}, expected image names or numbers only."
-                )
-            return {int(number): track for number, track in numbered}
-        return {}
+        files = [Path(self.root) / f"{part}_track.txt", Path(self.root) / f"{part}_track_id.txt"]
+        return fullest_tracks({file: self._read_tracks(file) for file in files if file.is_file()}, self.name)
+
+    def _read_tracks(self, file: Path) -> dict[str, int]:
+        lines = [line.split() for line in read_lines(file, self.name) if line]
+        # A line may begin with the track's own name, 0001_c001_t1; the other words are names of images, or numbers.
+        named = [line[1:] if line and "_" in line[0] else line for line in lines]
+        numbered = [(image.partition(".")[0], track) for track, line in enumerate(named) for image in line]
+        if wrong := [number for number, _ in numbered if not number.isdecimal()]:
+            raise DataError(f"Data set {self.name!r}: {file} names {wrong[0]!r}, expected image names or numbers only.")
+        return {str(int(number)): track for number, track in numbered}

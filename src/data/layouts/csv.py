@@ -16,7 +16,7 @@ _OPTIONAL = tuple(name for name in COLUMNS if name not in {*_REQUIRED, "root", "
 
 @dataclass(frozen=True)
 class CSV:
-    """Your own images, described by one CSV file (UTF-8, comma-separated, a header line).
+    """Your own images, described by one CSV file (UTF-8, a header line; commas, semicolons or tabs).
 
     Required columns are `path` (below root, with forward slashes), `vehicle_id` and `split` (train, query, gallery, or
     test for an image that is both query and gallery). Optional ones are `camera_id`, `track_id`, `timestamp`, `domain`
@@ -27,11 +27,13 @@ class CSV:
         root: Folder of the images.
         name: Name of the data set.
         file: The CSV file, below root.
+        number_ids: Whether `vehicle_id`, `camera_id` and `track_id` may hold names, which are numbered in their order.
     """
 
     root: Path | str
     name: str
     file: str = "table.csv"
+    number_ids: bool = False
     provides: ClassVar[frozenset[str]] = frozenset(_OPTIONAL)
 
     def read(self) -> pd.DataFrame:
@@ -48,6 +50,8 @@ class CSV:
         if not file.is_file():
             raise DataError(f"Data set {self.name!r}: {file} is missing, expected a CSV file with a line an image.")
         records = CSVFile.read(file, self.name, required=_REQUIRED)
+        if self.number_ids:
+            records = records.numbered()
         records.check_values()
         text = records.text
         twice = (text["path"] + "\n" + text.get("box", "")).duplicated()

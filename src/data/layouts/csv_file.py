@@ -2,8 +2,10 @@
 
 import csv
 import difflib
+import logging
+import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,8 +14,15 @@ import pandas as pd
 
 from src.data.table import COLUMNS, DOMAINS, SPLITS, DataError
 
-_INTEGER = r"-?\d{1,18}"
+log = logging.getLogger(__name__)
 
+_INTEGER = r"-?\d+"
+_LARGEST = 2**63 - 1  # of a column
+#: Columns that may hold names instead of numbers, if asked to number them.
+_NUMBERED = ("vehicle_id", "camera_id", "track_id")
+_SEPARATORS = (",", ";", "\t")  # as spreadsheets write them, by country
+
+_NUMBER_THEM = "; number them, or let data=csv do it with data.layout.number_ids=true"
 #: Column → what a value must look like, in words and as a regular expression. Anything goes for the others.
 _FORMATS: dict[str, tuple[str, str]] = {
     "vehicle_id": ("an integer, -1 where the vehicle is none of the others", _INTEGER),
@@ -29,7 +38,7 @@ _KNOWN = tuple(name for name in COLUMNS if name not in {"root", "dataset"})
 
 @dataclass(frozen=True)
 class CSVFile:
-    """The fields of a CSV file (UTF-8, comma-separated, a header line).
+    """The fields of a CSV file (UTF-8; separated by commas, semicolons or tabs, as its header line is).
 
     Attributes:
         path: The file.
@@ -56,7 +65,9 @@ class CSVFile:
         records = []
         try:
             with path.open(newline="", encoding="utf-8-sig") as stream:
-                reader = csv.reader(stream, strict=True)
+                delimiter = separator(stream.readline())
+                stream.seek(0)
+                reader = csv.reader(stream, strict=True, delimiter=delimiter)
                 header = [name.strip() for name in next(reader, [])]
                 _check_header(path, dataset, header, required)
                 for fields in reader:
@@ -89,11 +100,35 @@ class CSVFile:
             if name in _FORMATS:
                 words, pattern = _FORMATS[name]
                 wrong = ~self.text[name].str.fullmatch(pattern)
-                self.refuse(name, wrong & ~((self.text[name] == "") & (name in may_be_empty)), f"expected {words}")
+                more = _NUMBER_THEM if name in _NUMBERED else ""
+                self.refuse(
+                    name, wrong & ~((self.text[name] == "") & (name in may_be_empty)), f"expected {words}{more}"
+                )
+            if name in _NUMBERED:
+                large = self.text[name].map(lambda value: value != "" and abs(int(value)) > _LARGEST)
+                self.refuse(name, large, f"expected an integer of at most {_LARGEST:,}{_NUMBER_THEM}")
         self.refuse("path", self.text["path"] == "", "expected the path of an image")
         for name in [name for name in ("path", "mask") if name in self.columns]:
             outside = self.text[name].map(_is_absolute)
             self.refuse(name, outside, "expected a path below the data set's folder with forward slashes")
+
+    def numbered(self) -> "CSVFile":
+        """The file with numbers for vehicles, cameras and tracks that have names, in the names' order, from 0.
+
+        A column of integers stays as it is; of others every value gets a number but nothing and -1, which say that it
+        is unknown. Alike for alike files, and different when a name is added.
+        """
+        text = self.text.copy()
+        for name in (name for name in _NUMBERED if name in text):
+            values = text[name]
+            if values.map(_is_integer).all():
+                continue
+            names = sorted(set(values) - {"", "-1"})
+            numbers = {value: str(number) for number, value in enumerate(names)} | {"-1": "-1"}
+            text[name] = values.map(lambda value, numbers=numbers: numbers.get(value, ""))
+            shown = ", ".join(f"{value} is {number}" for number, value in enumerate(names[:3]))
+            log.info("%s: %d names in column %s got numbers: %s, …", self.path, len(names), name, shown)
+        return replace(self, text=text)
 
     def refuse(self, column: str, wrong: pd.Series, reason: str) -> None:
         """Raises a DataError that names the first line where `wrong` is true."""
@@ -107,6 +142,19 @@ class CSVFile:
         """The values of a column as the record table holds them; an empty field is unknown."""
         empty = COLUMNS[column]
         return [type(empty)(value) if value else empty for value in self.text[column]]
+
+
+def separator(header: str) -> str:
+    """What separates the fields of a CSV file, by its header line, none of whose names has one of them in it.
+
+    >>> separator("path;vehicle_id;split")
+    ';'
+    """
+    return max(_SEPARATORS, key=header.count)
+
+
+def _is_integer(value: str) -> bool:
+    return value == "" or (re.fullmatch(_INTEGER, value) is not None and abs(int(value)) <= _LARGEST)
 
 
 def _check_header(path: Path, dataset: str, header: list[str], required: Collection[str]) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from src.data.layouts.list_files import find_files, read_lines, require_folder
+from src.data.layouts.list_files import find_files, read_lines, require_folder, with_ending
 from src.data.table import DOMAINS, DataError, make_table
 
 #: How the lists are called: by the authors, in USL-DN-ReID's code for DN-Wild, and in its README.
@@ -102,4 +102,4 @@ class DayNight:
                 raise DataError(
                     f"Data set {self.name!r}: line {number} of {file} is {line!r}, expected <vehicle number>/<image>."
                 )
-            yield path, int(vehicle)
+            yield with_ending(path), int(vehicle)

@@ -1,12 +1,15 @@
 """What the parsers share: reading lists, and looking for files without asking for each one."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from os import scandir
 from pathlib import Path
 
 from src.data.table import DataError
+
+log = logging.getLogger(__name__)
 
 
 def require_folder(folder: Path, dataset: str, expected: str) -> None:
@@ -55,6 +58,46 @@ def _decode(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("gb18030")
+
+
+def with_ending(path: str) -> str:
+    """A listed image, as a `.jpg` where the list leaves the ending away, as the first lists of VERI-Wild do.
+
+    >>> with_ending("31388/321973"), with_ending("31388/321973.jpg")
+    ('31388/321973.jpg', '31388/321973.jpg')
+    """
+    return path if "." in path.rpartition("/")[2] else f"{path}.jpg"
+
+
+def fullest_tracks(by_file: Mapping[Path, Mapping[str, int]], dataset: str) -> Mapping[str, int]:
+    """The tracks of the file that has the most images, where a data set has them in several files.
+
+    Args:
+        by_file: File → image and its track, as that file has it. A file that is not there is not among them.
+        dataset: Name of the data set, for the message.
+
+    Returns:
+        Image → track; of equally full files the first one's; nothing without a file.
+    """
+    if not by_file:
+        return {}
+    fullest = max(by_file, key=lambda file: len(by_file[file]))
+    tracks = by_file[fullest]
+    for file, others in by_file.items():
+        shared = tracks.keys() & others.keys()
+        pairs = {(tracks[image], others[image]) for image in shared}
+        alike = len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs})
+        if not alike or shared != tracks.keys():
+            log.warning(
+                "Data set %r: %s gives %s images a track and %s %s%s; the tracks of the former are taken.",
+                dataset,
+                fullest,
+                f"{len(tracks):,}",
+                file.name,
+                f"{len(others):,}",
+                "" if alike else ", and they put some images together differently",
+            )
+    return tracks
 
 
 def files_in(folder: Path) -> frozenset[str]:

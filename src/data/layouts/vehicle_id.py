@@ -1,12 +1,13 @@
 """VehicleID as its authors distribute it."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 
-from src.data.layouts.list_files import find_files, read_lines, require_folder
+from src.data.layouts.list_files import find_files, read_lines, require_folder, with_ending
 from src.data.table import DataError, make_table
 
 #: The colours by their number, for copies without `color_names.txt`.
@@ -18,7 +19,9 @@ class VehicleID:
     """VehicleID (Liu et al., "Deep Relative Distance Learning: Tell the Difference Between Similar Vehicles", 2016).
 
     `image/<number>.jpg`, listed in `train_test_split/train_list.txt` and `test_list_<vehicles>.txt` (in some copies
-    `test_<vehicles>.txt`), a line an image: its number and its vehicle. The test lists overlap, so one of them is read.
+    `test_<vehicles>.txt`), a line an image: its number and its vehicle. Some copies have JSON lists instead: an object
+    of images and their vehicles, or of vehicles and lists of their images, or a list of such pairs. Numbers may come
+    with `.jpg`. The test lists overlap, so one of them is read.
     Which of its images are gallery is drawn by the task: all of them get the split `"test"`.
 
     `attribute/{color,model}_attr.txt` give colour and model (column `type`) of some vehicles, the others have none. The
@@ -46,9 +49,9 @@ class VehicleID:
             DataError: If the folder, a list or an image is missing, or a line is malformed.
         """
         require_folder(Path(self.root), self.name, "the folders image and train_test_split")
-        train = dict(self._pairs(self._list("train_list.txt")))
-        test = dict(self._pairs(self._list(f"test_list_{self.test_ids}.txt", f"test_{self.test_ids}.txt")))
-        paths = find_files(Path(self.root), [f"image/{image}.jpg" for image in (*train, *test)], self.name)
+        train = self._vehicles("train_list")
+        test = self._vehicles(f"test_list_{self.test_ids}", f"test_{self.test_ids}")
+        paths = find_files(Path(self.root), [f"image/{image}" for image in (*train, *test)], self.name)
         vehicles = [*train.values(), *test.values()]
         columns = {
             "path": paths,
@@ -60,13 +63,21 @@ class VehicleID:
             columns[column] = [names.get(vehicle, "") for vehicle in vehicles]
         return make_table(self.root, self.name, columns)
 
-    def _list(self, *names: str) -> Path:
+    def _vehicles(self, *stems: str) -> dict[str, int]:
+        """Image name → vehicle, of a list under whichever of its names it is there."""
+        file = self._list(*stems)
+        pairs = self._pairs(file) if file.suffix == ".txt" else self._pairs_of_json(file)
+        return {with_ending(image): vehicle for image, vehicle in pairs}
+
+    def _list(self, *stems: str) -> Path:
         folder = Path(self.root) / "train_test_split"
+        names = [f"{stem}{ending}" for ending in (".txt", ".json") for stem in stems]
         found = [folder / name for name in names if (folder / name).is_file()]
         if not found:
-            there = sorted(file.name for file in folder.glob("*.txt"))
+            there = sorted(file.name for file in (*folder.glob("*.txt"), *folder.glob("*.json")))
             raise DataError(
-                f"Data set {self.name!r}: {folder} has no {' or '.join(names)}, found {', '.join(there) or 'no list'}; "
+                f"Data set {self.name!r}: {folder} has no {' or '.join(names[: len(stems)])}, found "
+                f"{', '.join(there) or 'no list'}; "
                 "copy it from the data set's archive, or choose another test list with data.layout.test_ids=<vehicles>."
             )
         return found[0]
@@ -78,12 +89,32 @@ class VehicleID:
             fields = line.split()
             if not fields:
                 continue
-            if len(fields) != 2 or not (fields[0].isdecimal() and fields[1].isdecimal()):
+            if len(fields) != 2 or not (_number(fields[0]) and fields[1].isdecimal()):
                 raise DataError(
                     f"Data set {self.name!r}: line {number} of {file} is {line!r}, expected two numbers: an image and "
                     "its vehicle, or a vehicle and its attribute."
                 )
             pairs.append((fields[0], int(fields[1])))
+        return pairs
+
+    def _pairs_of_json(self, file: Path) -> list[tuple[str, int]]:
+        """Image → vehicle."""
+        try:
+            content: Any = json.loads("\n".join(read_lines(file, self.name)))
+        except ValueError as error:
+            raise DataError(f"Data set {self.name!r}: {file} is no JSON ({error}).") from error
+        listed = [*content.items()] if isinstance(content, dict) else content
+        pairs = []
+        for pair in listed if isinstance(listed, list) else [listed]:
+            first, second = pair if isinstance(pair, list | tuple) and len(pair) == 2 else (pair, None)
+            # Vehicle and its images, or image and its vehicle.
+            for image, vehicle in [(one, first) for one in second] if isinstance(second, list) else [(first, second)]:
+                if not (_number(str(image)) and str(vehicle).isdecimal()):
+                    raise DataError(
+                        f"Data set {self.name!r}: {file} holds {pair!r}, expected an image and its vehicle, or a "
+                        "vehicle and a list of its images, all of them numbers."
+                    )
+                pairs.append((str(image), int(str(vehicle))))
         return pairs
 
     def _attribute(self, word: str, default: tuple[str, ...]) -> dict[int, str]:
@@ -110,3 +141,8 @@ class VehicleID:
             if names.keys() == counted:
                 return {int(number): name for number, name in names.items()}
         return dict(enumerate(lines))
+
+
+def _number(image: str) -> bool:
+    """Whether it is the number of an image, with or without `.jpg`."""
+    return image.removesuffix(".jpg").isdecimal()

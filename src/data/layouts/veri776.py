@@ -1,7 +1,7 @@
 """VeRi-776 as its authors distribute it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from src.data.layouts.list_files import files_in, find_files, fullest_tracks, read_lines, require_folder, with_ending
 from src.data.layouts.label_xml import item_number, read_items
 from src.data.layouts.list_files import files_in, find_files, read_lines, require_folder
 from src.data.table import DataError, make_table
@@ -73,7 +74,7 @@ class VeRi776:
         for part, split in _SPLITS.items():
             folder = f"image_{part}"
             masks = files_in(Path(self.root) / "masks" / folder)
-            for image in filter(None, read_lines(Path(self.root) / f"name_{part}.txt", self.name)):
+            for image in map(with_ending, filter(None, read_lines(Path(self.root) / f"name_{part}.txt", self.name))):
                 vehicle, camera, time = self._parse_name(image)
                 label = labels.get(image, _Label(vehicle, camera, "", ""))
                 track = -1 if split == "train" else tracks.get(image, -1)
@@ -179,10 +180,11 @@ class VeRi776:
             return {str(number): name for number, name in enumerate(default, start=1)}
         return dict(line.split(maxsplit=1) for line in read_lines(file, self.name) if len(line.split()) > 1)
 
-    def _tracks(self) -> dict[str, int]:
+    def _tracks(self) -> Mapping[str, int]:
         """Image name → track; `test_track_VeRi.txt` has the track's own name before the images."""
         files = [Path(self.root) / name for name in ("test_track.txt", "test_track_VeRi.txt")]
-        for file in filter(Path.is_file, files):
-            lines = [line.split() for line in read_lines(file, self.name) if line]
-            return {image: track for track, line in enumerate(lines) for image in line if "." in image}
-        return {}
+        return fullest_tracks({file: self._read_tracks(file) for file in files if file.is_file()}, self.name)
+
+    def _read_tracks(self, file: Path) -> dict[str, int]:
+        lines = [line.split() for line in read_lines(file, self.name) if line]
+        return {image: track for track, line in enumerate(lines) for image in line if "." in image}

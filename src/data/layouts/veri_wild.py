@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, get_args
 
 import pandas as pd
 
-from src.data.layouts.list_files import find_files, read_lines, require_folder
+from src.data.layouts.list_files import find_files, read_lines, require_folder, with_ending
 from src.data.table import DataError, make_table
 
 TestSet = Literal["All", "A", "B"]
@@ -27,9 +27,9 @@ class VeriWild:
 
     `images/<vehicle>/<image>.jpg`, listed in `train_test_split/`: `train_list.txt`, `test_<vehicles>_query.txt` and for
     the gallery `test_<vehicles>.txt`; or, in newer copies, `train_list_start0.txt`, `test_<vehicles>_id_query.txt` and
-    `test_<vehicles>_id.txt`, whose lines have a label and a camera behind the path. `vehicle_info.txt` gives camera,
-    time (here seconds since 1970 by the cameras' clocks), type and colour; where it does not know an image, the camera
-    of the list is taken.
+    `test_<vehicles>_id.txt`, whose lines have a label and a camera behind the path. The first lists leave `.jpg` away;
+    both forms are read. `vehicle_info.txt` gives camera, time (here seconds since 1970 by the cameras' clocks), type
+    and colour; where it does not know an image, the camera of the list is taken.
 
     Attributes:
         root: Folder of the data set, with `images` and `train_test_split`.
@@ -124,7 +124,7 @@ class VeriWild2:
                     "and perhaps a camera number."
                 )
             if path:
-                entries[path] = int(labels[0]), int(labels[1]) if len(labels) == 2 else -1
+                entries[with_ending(path)] = int(labels[0]), int(labels[1]) if len(labels) == 2 else -1
         folder = self._folder(part, next(iter(entries), ""))
         return {folder + path: entry for path, entry in entries.items()}
 
@@ -153,7 +153,7 @@ def _read_list(root: Path, dataset: str, *names: str) -> _List:
                 f"Data set {dataset!r}: line {number} of {file} is {line!r}, expected <vehicle number>/<image> and "
                 "perhaps a label and a camera number."
             )
-        entries[f"images/{path}"] = int(vehicle), int(labels[1]) if labels else -1
+        entries[f"images/{with_ending(path)}"] = int(vehicle), int(labels[1]) if labels else -1
     return entries
 
 

@@ -97,6 +97,44 @@ def test_both_kinds_of_track_files_say_the_same(root):
         CityFlow(root, "city").read()
 
 
+@pytest.mark.parametrize("fuller", ["names", "numbers"])
+def test_of_two_track_files_the_fuller_one_counts(root, caplog, fuller):
+    """The copy of 2019 lacks the last image of every track in one of them, so that some lines are empty."""
+    files = {"names": "train_track.txt", "numbers": "train_track_id.txt"}
+    whole = {"names": "000001.jpg 000002.jpg \r\n000003.jpg\r\n000004.jpg 000005.jpg\r\n", "numbers": "1 2 \n3\n4 5\n"}
+    cut = {"names": "000001.jpg \r\n\r\n000004.jpg \r\n", "numbers": "1 \n \n4\n"}
+    for kind, file in files.items():
+        (root / file).write_bytes((whole if kind == fuller else cut)[kind].encode())
+    table = CityFlow(root, "city").read()
+    assert table["track_id"].tolist()[:7] == [0, 0, 1, 2, 2, -1, -1]
+    other = next(file for kind, file in files.items() if kind != fuller)
+    assert f"{files[fuller]} gives 5 images a track and {other} 2; the tracks of the former" in caplog.text
+    assert "2 of 7 images in image_train have no track" in caplog.text
+
+
+def test_two_track_files_that_agree_are_not_worth_a_word(root, caplog):
+    (root / "test_track_id.txt").write_text("2\n1 10\n")
+    assert CityFlow(root, "city").read()["track_id"].tolist()[-3:] == [3, 2, 3]
+    assert "test_track" not in caplog.text
+    (root / "test_track_id.txt").write_text("2 1\n10\n")
+    assert CityFlow(root, "city").read()["track_id"].tolist()[-3:] == [3, 2, 3]
+    assert "they put some images together differently" in caplog.text
+
+
+def test_a_track_may_begin_with_its_name(root):
+    expected = CityFlow(root, "city").read()
+    (root / "train_track.txt").write_text("0001_c002_t1 000001.jpg 000002.jpg\n0401_c001_t1 000004.jpg 000005.jpg\n")
+    assert CityFlow(root, "city").read().equals(expected)
+
+
+def test_lists_without_endings(root):
+    expected = CityFlow(root, "city").read()
+    for part in ("train", "query", "test"):
+        file = root / f"name_{part}.txt"
+        file.write_text(file.read_text().replace(".jpg", ""))
+    assert CityFlow(root, "city").read().equals(expected)
+
+
 def test_nothing_is_measured_on_hidden_vehicles(root):
     with pytest.raises(DataError, match=r"2 of 2 queries .*vehicles are hidden: take data=cityflow_holdout"):
         build_tasks(CityFlow(root, "city").read(), ["image_to_image"])

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,12 @@ def test_one_image_may_have_several_boxes(tmp_path):
             "path,vehicle_id,split\nb.jpg,1,train\n\nb2.jpg,1,val\n",
             r"line 4 of .* has split 'val', expected one of train",
         ),
-        ("path,vehicle_id,split\nb.jpg,car,train\n", "line 2 of .* has vehicle_id 'car', expected an integer"),
+        (
+            "path,vehicle_id,split\nb.jpg,car,train\n",
+            "line 2 of .* has vehicle_id 'car', expected an integer.*data.layout.number_ids=true",
+        ),
+        ("path,vehicle_id,split,camera_id\nb.jpg,1,train,north\n", "has camera_id 'north', .*number_ids=true"),
+        ("path,vehicle_id,split\nb.jpg,9223372036854775808,train\n", "'9223372036854775808', .* at most 9,223,372,036"),
         ("path,vehicle_id,split\nb.jpg,-1,train\n", "vehicle_id '-1', but a training image needs"),
         ("path,vehicle_id,split\nb.jpg,1,test\nb.jpg,1,test\n", "line 3 of .* has path 'b.jpg', which an earlier line"),
         ("path,vehicle_id,split\nb.jpg,1\n", "line 2 of .* has 2 fields, expected 3: path, vehicle_id, split"),
@@ -81,6 +87,42 @@ def test_one_image_may_have_several_boxes(tmp_path):
 def test_mistakes_are_named(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         write(tmp_path, text).read()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_separators_of_spreadsheets(tmp_path, separator):
+    plain = FULL.replace('"m,1.png"', "m1.png")
+    expected = write(tmp_path, plain, images=("a/1.jpg", "b.jpg", "m1.png")).read()
+    assert write(tmp_path, plain.replace(",", separator)).read().equals(expected)
+    assert write(tmp_path, f"path{separator}vehicle_id{separator}split\n").file == "table.csv"
+    with pytest.raises(DataError, match="lacks the column 'split', found path, vehicle_id"):
+        write(tmp_path, f"path{separator}vehicle_id\n").read()
+
+
+def test_ids_of_19_digits(tmp_path):
+    largest = 2**63 - 1
+    text = f"path,vehicle_id,split,camera_id\nb.jpg,{largest},train,1234567890123456789\na/1.jpg,{-largest},gallery,\n"
+    table = write(tmp_path, text).read()
+    assert table["vehicle_id"].tolist() == [largest, -largest]
+    assert table["camera_id"].tolist() == [1234567890123456789, -1]
+
+
+def test_names_are_numbered_on_request(tmp_path):
+    rows = ["b.jpg,taxi 7,train,north,5", "a/1.jpg,-1,gallery,,6", "c.jpg,bus,test,south,", "d.jpg,taxi 7,test,north,7"]
+    text = "path,vehicle_id,split,camera_id,track_id\n" + "\n".join(rows)
+    layout = write(tmp_path, text, images=("a/1.jpg", "b.jpg", "c.jpg", "d.jpg"))
+    table = replace(layout, number_ids=True).read()
+    assert table["vehicle_id"].tolist() == [1, -1, 0, 1]
+    assert table["camera_id"].tolist() == [0, -1, 1, 0]
+    assert table["track_id"].tolist() == [5, 6, -1, 7]  # numbers stay as they are
+    with pytest.raises(DataError, match="number_ids=true"):
+        layout.read()
+    nobody = write(tmp_path, "path,vehicle_id,split\nb.jpg,-1,train\na/1.jpg,car,train\n")
+    with pytest.raises(DataError, match="but a training image needs"):
+        replace(nobody, number_ids=True).read()
+    empty = write(tmp_path, "path,vehicle_id,split\nb.jpg,,train\na/1.jpg,car,train\n")
+    with pytest.raises(DataError, match="vehicle_id '', expected an integer"):
+        replace(empty, number_ids=True).read()
 
 
 def test_a_missing_file_or_folder_is_named(tmp_path):

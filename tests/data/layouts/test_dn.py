@@ -49,6 +49,14 @@ def test_every_naming_gives_the_listed_records(tmp_path, naming):
     assert (table[["camera_id", "track_id"]] == -1).all(axis=None)
 
 
+def test_lists_without_endings(tmp_path):
+    write_set(tmp_path)
+    expected = DayNight(tmp_path, "tiny").read()
+    for file in (tmp_path / "train_test_split").iterdir():
+        file.write_bytes(file.read_bytes().replace(b".jpg", b""))
+    assert DayNight(tmp_path, "tiny").read().equals(expected)
+
+
 def test_query_lists_make_the_other_test_images_gallery(tmp_path):
     write_set(tmp_path, query={"day": ["00011/001.jpg", "00013/000.jpg"]})
     found = splits(DayNight(tmp_path, "tiny").read())

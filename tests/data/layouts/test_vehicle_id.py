@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,39 @@ def test_the_test_list_is_a_choice(root):
         DataError, match=r"no test_list_99\.txt or test_99\.txt, found test_1600\.txt, test_list_800\.txt"
     ):
         VehicleID(root, "vehicleid", test_ids=99).read()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        dict(TEST),
+        {f"{image}.jpg": str(vehicle) for image, vehicle in TEST},
+        [[image, vehicle] for image, vehicle in TEST],
+        {"3": ["0000011", "0000012"], "900": ["0000013", "0000014.jpg", "0000015"]},
+    ],
+)
+def test_lists_as_json_say_the_same(root, content):
+    expected = VehicleID(root, "vehicleid").read()
+    (root / "train_test_split" / "test_list_800.txt").unlink()
+    (root / "train_test_split" / "test_list_800.json").write_text(json.dumps(content), encoding="utf-8")
+    assert VehicleID(root, "vehicleid").read().equals(expected)
+
+
+@pytest.mark.parametrize("content", ['{"car": 3}', "[[1, 2, 3]]", '"0000011"', '{"0000011": null}', '{"0000011": {}}'])
+def test_other_json_is_refused(root, content):
+    (root / "train_test_split" / "test_800.json").write_text(content)
+    (root / "train_test_split" / "test_list_800.txt").unlink()
+    with pytest.raises(DataError, match=r"test_800\.json holds .*, expected an image and its vehicle, or"):
+        VehicleID(root, "vehicleid").read()
+    (root / "train_test_split" / "test_800.json").write_text("{")
+    with pytest.raises(DataError, match=r"test_800\.json is no JSON"):
+        VehicleID(root, "vehicleid").read()
+
+
+def test_numbers_may_come_with_their_ending(root):
+    expected = VehicleID(root, "vehicleid").read()
+    (root / "train_test_split" / "train_list.txt").write_bytes(lines((f"{image}.jpg", own) for image, own in TRAIN))
+    assert VehicleID(root, "vehicleid").read().equals(expected)
 
 
 def test_without_attributes_and_without_their_names(root):

@@ -80,6 +80,31 @@ def test_the_other_track_file_names_each_track_first(root):
     assert VeRi776(root, "veri").read().equals(expected)
 
 
+def test_of_two_track_files_the_fuller_one_counts(root, caplog):
+    expected = VeRi776(root, "veri").read()
+    (root / "test_track_VeRi.txt").write_text(f"0002_c001_t0 {TEST[0]}\n0002_c002_t0 {TEST[1]}\n")
+    assert VeRi776(root, "veri").read().equals(expected)
+    assert "test_track.txt gives 4 images a track and test_track_VeRi.txt 2" in caplog.text
+    (root / "test_track.txt").write_text(f"{TEST[0]}\n")
+    assert VeRi776(root, "veri").read()["track_id"].tolist()[-4:] == [0, 1, -1, -1]
+
+
+@pytest.mark.parametrize("declared", ["gb2312", "utf-8", "UTF-8"])
+def test_labels_say_the_same_whatever_they_declare(root, declared):
+    expected = VeRi776(root, "veri").read()
+    text = (root / "test_label.xml").read_bytes().decode("gb2312").replace("gb2312", declared)
+    (root / "test_label.xml").write_bytes(text.encode(declared))
+    assert VeRi776(root, "veri").read().equals(expected)
+
+
+def test_lists_without_endings(root):
+    expected = VeRi776(root, "veri").read()
+    for part in ("train", "query", "test"):
+        file = root / f"name_{part}.txt"
+        file.write_text(file.read_text().replace(".jpg", ""))
+    assert VeRi776(root, "veri").read().equals(expected)
+
+
 def test_masks_are_found_where_they_are(root):
     (root / "masks" / "image_query").mkdir(parents=True)
     (root / "masks" / "image_query" / QUERY[1].replace(".jpg", ".png")).touch()

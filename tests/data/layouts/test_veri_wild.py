@@ -62,6 +62,17 @@ def test_reads_lists_and_vehicle_info(old):
     assert table["type"].tolist() == ["sedan"] * 2 + ["SUV"] * 5 + [""]
 
 
+@pytest.mark.parametrize("lists", [["train_list.txt", "test_3000.txt", "test_3000_query.txt"], ["test_3000_query.txt"]])
+def test_the_first_lists_have_no_endings(old, lists):
+    """31388/321973: only later copies carry .jpg, and some copies are of both kinds."""
+    expected = VeriWild(old, "wild").read()
+    for name in lists:
+        file = old / "train_test_split" / name
+        file.write_bytes(file.read_bytes().replace(b".jpg", b""))
+    assert VeriWild(old, "wild").read().equals(expected)
+    assert expected["camera_id"].tolist() == [5, 6, 6, 1, 2, 3, 2, -1]
+
+
 def test_the_newer_lists_name_cameras_too(new):
     table = VeriWild(new, "wild", test_ids=5000).read()
     assert table["camera_id"].tolist() == CAMERAS
@@ -134,6 +145,15 @@ def test_veri_wild_2_wherever_its_paths_start(tmp_path, folders):
     assert table["vehicle_id"].tolist() == [3, 4, 3, 4, 5]
     assert table["split"].tolist() == ["query"] * 2 + ["gallery"] * 3
     assert (table["camera_id"] == -1).all()
+
+
+def test_veri_wild_2_without_endings(tmp_path):
+    fill_2(tmp_path, {"query": "query_final/:query/query_final", "gallery": "gallery_final/:gallery/gallery_final"})
+    expected = VeriWild2(tmp_path, "wild2", test_set="A").read()
+    for part in ("query", "gallery"):
+        file = tmp_path / "test_split" / f"A_{part}.txt"
+        file.write_bytes(file.read_bytes().replace(b".jpg", b""))
+    assert VeriWild2(tmp_path, "wild2", test_set="A").read().equals(expected)
 
 
 def test_veri_wild_2_with_cameras_and_the_training_images_of_veri_wild(new):
