@@ -231,7 +231,7 @@ def _report_vanished(out: Path, table: pd.DataFrame) -> None:
     file = out / "table.csv"
     if not file.is_file():
         return
-    before = pd.read_csv(file, usecols=["path"], keep_default_na=False)["path"]
+    before = pd.read_csv(file, usecols=["path"], dtype=str, keep_default_na=False)["path"]
     if gone := sorted(set(before) - set(table["path"])):
         shown = ", ".join(gone[:_SHOWN]) + (", …" if len(gone) > _SHOWN else "")
         log.warning("%d images are gone and leave the index: %s", len(gone), shown)

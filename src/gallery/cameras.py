@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from src.data.layouts.csv_file import separator
 from src.runtime.errors import ConfigError
 
 _COLUMNS = {"camera_id": "int64", "name": "str", "x": "float64", "y": "float64"}
@@ -18,6 +19,7 @@ def read_cameras(path: Path) -> dict[str, dict[str, Any]]:
 
     Args:
         path: A CSV file with the columns camera_id, name, x and y; x to the east and y to the north, in any unit.
+            Separated by commas, semicolons or tabs.
 
     Returns:
         By the camera's number, as JSON wants its keys: name, x, y.
@@ -26,7 +28,16 @@ def read_cameras(path: Path) -> dict[str, dict[str, Any]]:
         ConfigError: If the file is missing, has other columns, or values that are no numbers.
     """
     try:
-        table = pd.read_csv(path, dtype=dict(_COLUMNS), encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        table = pd.read_csv(
+            path,
+            sep=separator(header),
+            dtype=dict(_COLUMNS),
+            encoding="utf-8-sig",
+            keep_default_na=False,  # a camera may be called NA
+            na_values={column: [""] for column in _COLUMNS},
+        )
     except (OSError, ValueError) as error:
         raise ConfigError(f"cameras={path} cannot be read as a CSV file of {', '.join(_COLUMNS)} ({error}).") from error
     if sorted(table.columns) != sorted(_COLUMNS) or table.isna().any(axis=None):

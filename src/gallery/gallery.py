@@ -1,5 +1,6 @@
 """A gallery to search in: embeddings, and what is known of each image."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 
 from src.data import image_path, known, read_image
 from src.gallery.cameras import places
-from src.gallery.filters import Filters
+from src.gallery.filters import Filters, parse_time
 from src.gallery.milvus import LITE, Milvus
 from src.retrieval import Backend, Embeddings, Index, read_embeddings, search
 from src.runtime.errors import ConfigError
 
 STORES = ("folder", "milvus")
+_ROUNDING = 1e-6  # of a score
+_LONG_AFTER_1970 = 1e8  # seconds: numbers below it, among times above it, are meant as dates
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,14 @@ class Gallery:
 
         Raises:
             FileNotFoundError: If it is not whole.
-            ConfigError: If there is no such store, the gallery is not in Milvus, or Milvus does not answer.
+            ConfigError: If there is no such folder or store, the gallery is not in Milvus, or Milvus does not answer.
         """
-        folder = Path(folder)
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise ConfigError(
+                f"index={folder} is no folder; pass what src.index has written (src.index checkpoint=… images=… "
+                "out=<folder>), or the embeddings folder of a run."
+            )
         embeddings = read_embeddings(folder)
         said = embeddings.meta.get("milvus")
         store = store or ("milvus" if said else "folder")
@@ -104,7 +112,7 @@ class Gallery:
             query: Embeddings `(Q, D)` of the same model, L2-normalised.
             top: Length of the lists.
             filters: Which images to search.
-            threshold: Least score.
+            threshold: Least score; 1.0 finds the same picture, which single precision may put a little below it.
 
         Raises:
             ValueError: If a filter names what is not there, or the queries are of another model.
@@ -114,7 +122,7 @@ class Gallery:
                 f"The query has {query.shape[1]} dimensions and the gallery {self._features.shape[1]}: both must be "
                 "embedded by one checkpoint."
             )
-        filters = filters or Filters()
+        filters = (filters or Filters()).fitted(self.table)
         rows = np.flatnonzero(filters.keep(self.table))
         if self._milvus is not None:
             found, scores = self._milvus.search(self.meta["milvus"]["collection"], query, top, filters)
@@ -125,7 +133,7 @@ class Gallery:
             [
                 Hit(int(rows[place]), float(score))
                 for place, score in zip(places, line, strict=True)
-                if place >= 0 and score >= threshold
+                if place >= 0 and score >= threshold - _ROUNDING
             ]
             for places, line in zip(found, scores, strict=True)
         ]
@@ -148,6 +156,22 @@ class Gallery:
             name: record[column].item() if known(record, column)[0] else None for name, column in _DESCRIBED.items()
         }
         return {"path": str(image_path(self.table, row))} | facts | {"time": self.time_text(facts["timestamp"])}
+
+    def parse_time(self, text: Any) -> float:
+        """A time that a search asks for, as the gallery counts time; see `parse_time`.
+
+        Raises:
+            ValueError: If it is no time, or a date where the gallery does not count seconds since 1970.
+        """
+        unit, times = self.meta.get("time_unit") or "", self.table["timestamp"].dropna()
+        time = parse_time(text, by_calendar=unit in ("", "unix") and len(times) > 0 and times.min() >= _LONG_AFTER_1970)
+        is_date = re.match(r"\d{4}-", str(text)) is not None
+        if is_date and unit not in ("", "unix") and len(times) > 0 and not times.min() <= time <= times.max():
+            raise ValueError(
+                f"{text} is a date, but the gallery counts time in {unit}, from {times.min():,.15g} to "
+                f"{times.max():,.15g}; pass a number."
+            )
+        return time
 
     def time_text(self, timestamp: float | None) -> str | None:
         """A timestamp as people read it."""

@@ -12,7 +12,7 @@ from src.config.checks import one_or_more
 from src.data import read_image
 from src.embed import Embedder, Image, image_files
 from src.figures.search_results import draw_search
-from src.gallery.filters import Filters, parse_time
+from src.gallery.filters import COLUMNS, Filters
 from src.gallery.gallery import Gallery, Hit
 from src.methods.tta import Views
 from src.runtime.errors import ConfigError
@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> list[list[Hit]]:
         raise ConfigError(f"top is {cfg.top}, expected at least 1.")
     gallery = Gallery.open(cfg.index, cfg.store, cfg.milvus.uri, cfg.milvus.token)
     queries = _queries(cfg.query)
-    filters = _filters(cfg)
+    filters = _filters(cfg, gallery)
     filters.keep(gallery.table)  # a wrong name is refused before the checkpoint is loaded
     embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device)
     threshold = -1.0 if cfg.threshold is None else cfg.threshold
@@ -88,14 +88,14 @@ def _queries(given: str | ListConfig) -> list[Path]:
     return [file for path in paths for file in (image_files(path) if path.is_dir() else [path])]
 
 
-def _filters(cfg: DictConfig) -> Filters:
-    def listed(value: Any) -> list[Any]:
-        if value is None:
-            return []
-        return [*value] if isinstance(value, ListConfig) else [value]
-
-    after, before = (None if cfg[name] is None else parse_time(cfg[name]) for name in ("after", "before"))
-    chosen = {name: listed(cfg[name]) for name in ("camera", "domain", "colour", "type")}
+def _filters(cfg: DictConfig, gallery: Gallery) -> Filters:
+    after, before = (None if cfg[name] is None else gallery.parse_time(cfg[name]) for name in ("after", "before"))
+    chosen = {}
+    for name, column in COLUMNS.items():
+        chosen[name] = [*cfg[name]] if isinstance(cfg[name], ListConfig) else [cfg[name]]
+        # null is no filter, unless it is what something is called.
+        if cfg[name] is None and "null" not in set(gallery.table[column].astype(str).str.casefold()):
+            chosen[name] = []
     return Filters(**chosen, after=after, before=before)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from src.retrieval.relevance import Integers
 from src.runtime.whole_files import write_atomically
 
+_INTEGERS = ("vehicle_id", "camera_id", "track_id")
 _FILES = ("features.safetensors", "table.csv", "meta.json")
 
 
@@ -87,7 +88,16 @@ def read_embeddings(folder: Path) -> Embeddings:
                 f"{folder} is no whole embeddings folder, {name} is missing; write it again with src.evaluate."
             )
     tensors = load_file(folder / _FILES[0])
-    table = pd.read_csv(folder / _FILES[1], index_col="row", keep_default_na=False, na_values={"timestamp": [""]})
+    # Names such as 3008, true and 1e5 are no numbers.
+    columns = {**dict.fromkeys(_INTEGERS, "int64"), "timestamp": "float64", "row": "int64"}
+    names = pd.read_csv(folder / _FILES[1], nrows=0).columns
+    table = pd.read_csv(
+        folder / _FILES[1],
+        index_col="row",
+        dtype={name: columns.get(name, "str") for name in names},
+        keep_default_na=False,
+        na_values={"timestamp": [""]},
+    )
     meta = json.loads((folder / _FILES[2]).read_text(encoding="utf-8"))
     roads = meta.pop("camera_distances")
     distances = roads and pd.DataFrame(roads["metres"], index=roads["cameras"], columns=roads["cameras"])

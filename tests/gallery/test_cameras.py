@@ -2,8 +2,9 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from src.gallery.cameras import places, places_from_distances
+from src.gallery.cameras import places, places_from_distances, read_cameras
 
 
 def test_places_keep_the_distances_of_a_plane():
@@ -22,3 +23,13 @@ def test_a_file_comes_before_distances():
     (x1, y1), (x2, y2) = places({}, distances).values()
     assert np.hypot(x1 - x2, y1 - y2).round(9) == 3
     assert places({}, None) == {}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_file_of_a_spreadsheet(tmp_path, separator):
+    lines = ["camera_id,name,x,y", "3,North gate,1.5,2", "4,NA,-1,0"]
+    (tmp_path / "cameras.csv").write_text("\n".join(lines).replace(",", separator), encoding="utf-8-sig")
+    assert read_cameras(tmp_path / "cameras.csv") == {
+        "3": {"name": "North gate", "x": 1.5, "y": 2.0},
+        "4": {"name": "NA", "x": -1.0, "y": 0.0},
+    }

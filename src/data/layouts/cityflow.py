@@ -9,9 +9,8 @@ from typing import ClassVar, Literal, get_args
 
 import pandas as pd
 
-from src.data.layouts.list_files import files_in, find_files, fullest_tracks, read_lines, require_folder, with_ending
 from src.data.layouts.label_xml import item_number, read_items
-from src.data.layouts.list_files import files_in, find_files, read_lines, require_folder
+from src.data.layouts.list_files import files_in, find_files, fullest_tracks, read_lines, require_folder, with_ending
 from src.data.table import DataError, make_table
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.data.layouts.list_files import files_in, find_files, fullest_tracks, read_lines, require_folder, with_ending
 from src.data.layouts.label_xml import item_number, read_items
-from src.data.layouts.list_files import files_in, find_files, read_lines, require_folder
+from src.data.layouts.list_files import files_in, find_files, fullest_tracks, read_lines, require_folder, with_ending
 from src.data.table import DataError, make_table
 
 #: colorID and typeID are 1-based indices into these.

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from src.data import known
 from src.embed import Embedder
-from src.gallery import COLUMNS, Filters, Gallery, Hit, parse_time
+from src.gallery import COLUMNS, Filters, Gallery, Hit
 from src.gallery.page.uploads import UploadError, read_upload
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -155,7 +155,8 @@ async def _answer(request: web.Request, features: np.ndarray, row: int | None) -
         raise ValueError(f"top is {top}, expected at most {MOST}.")
     threshold = _number(request, "threshold", float, -1, -1.0)
     names = {name: request.query.getall(name, []) for name in ("domain", "colour", "type")}
-    after, before = (parse_time(request.query[n]) if request.query.get(n) else None for n in ("after", "before"))
+    times = (request.query.get(name) for name in ("after", "before"))
+    after, before = (gallery.parse_time(time) if time else None for time in times)
     filters = Filters(camera=_cameras(request), after=after, before=before, **names)
     # A picture of the gallery would find itself first.
     wanted = top if row is None else top + 1

@@ -106,7 +106,7 @@ class AttributeConstraint(Step):
             return state.records[["colour", "type"]].replace("", pd.NA)
         if not Path(source).is_file():
             raise self.refusal(f"has labels={source}, which is no file; expected a CSV with path, colour and type.")
-        labels = pd.read_csv(source, dtype=str)
+        labels = pd.read_csv(source, dtype=str, keep_default_na=False, na_values=[""])  # a type may be called "null"
         if missing := {"path", "colour", "type"} - set(labels):
             raise self.refusal(f"finds no column {sorted(missing)[0]!r} in {source}, only {list(labels)}.")
         if labels["path"].duplicated().any():
