@@ -15,15 +15,17 @@ from PIL import ImageOps
 
 from src.checkpoints.restore import restore_for_embedding, saved_transforms
 from src.data import read_image
+from src.data.images import decode_image
 from src.data.table import DOMAINS
 from src.methods.tta import Batch
 from src.runtime.errors import ConfigError
 
-Image = str | Path | PILImage.Image | NDArray[np.uint8]
+Image = str | Path | bytes | PILImage.Image | NDArray[np.uint8]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
 #: Endings of what counts as an image in a folder, in lower case.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+_EXPECTED = "a path, bytes of a file, a PIL image or an array"
 _AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
@@ -73,7 +75,7 @@ class Embedder:
         for name, value in (("batch_size", batch_size), ("workers", workers)):
             if value < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1.")
-        self.checkpoint = Path(checkpoint)
+        self.checkpoint = Path(checkpoint).expanduser()
         self.device = _device(device)
         self.precision = precision
         self.method = restore_for_embedding(self.checkpoint).to(self.device)
@@ -101,8 +103,8 @@ class Embedder:
         """Embeds images.
 
         Args:
-            images: One or several: paths, PIL images, or arrays `(H, W, 3)` uint8 RGB. A folder stands for all images
-                in and below it, in the order of `image_files`.
+            images: One or several: paths, files in memory as `bytes`, PIL images, or arrays `(H, W, 3)` uint8 RGB. A
+                folder stands for all images in and below it, in the order of `image_files`.
             domain: `"day"` or `"night"`, for all images or for each; some methods cannot do without.
             boxes: Part of each image to look at, `"x1 y1 x2 y2"` in 0-based pixels, right and bottom exclusive, or ""
                 for all of it; only of paths.
@@ -112,8 +114,8 @@ class Embedder:
 
         Raises:
             DataError: If a file is missing, damaged or cut off; names its path.
-            ValueError: If there is no image, an array has another shape or type, the domain is missing where the method
-                needs it, or there are not as many domains or boxes as images.
+            ValueError: If there is no image, one is none of these, an array has another shape or type, the domain is
+                missing where the method needs it, or there are not as many domains or boxes as images.
         """
         return np.concatenate([*self.batches(images, domain, boxes)])
 
@@ -169,7 +171,7 @@ class Embedder:
 
     def _item(self, place: int, image: Image, box: str, domain: str) -> Batch:
         if isinstance(image, str | Path):
-            pixels = read_image(Path(image), box)
+            pixels = read_image(Path(image).expanduser(), box)
         elif box:
             raise ValueError(f"Image {place} is in memory and has a box {box!r}; cut it out beforehand.")
         else:
@@ -205,24 +207,42 @@ def image_files(folder: Path) -> list[Path]:
 
 def _listed(images: Image | Sequence[Image]) -> list[Image]:
     if isinstance(images, str | Path):
-        path = Path(images)
+        path = Path(images).expanduser()
         return [*image_files(path)] if path.is_dir() else [path]
-    if isinstance(images, PILImage.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+    if isinstance(images, bytes | PILImage.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
         return [images]
+    if not isinstance(images, Sequence | np.ndarray):
+        raise ValueError(f"There is a {type(images).__name__} to embed, expected {_EXPECTED}, or a list of them.")
     if len(images) == 0:
         raise ValueError("There is no image to embed; pass at least one.")
     return [*images]
 
 
-def _pixels(place: int, image: PILImage.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _pixels(place: int, image: bytes | PILImage.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
     """RGB `(H, W, 3)` of an image in memory."""
+    if isinstance(image, bytes):
+        return decode_image(image, f"{place} in memory")
     if isinstance(image, PILImage.Image):
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        return _rgb(place, ImageOps.exif_transpose(image))
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"Image {place} is a {type(image).__name__}, expected {_EXPECTED}.")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(
             f"Image {place} is an array {image.shape} of {image.dtype}, expected (height, width, 3) of uint8, RGB."
         )
     return image
+
+
+def _rgb(place: int, image: PILImage.Image) -> NDArray[np.uint8]:
+    """RGB `(H, W, 3)`; 16 bits become their upper 8, as those of a file do, where Pillow would make them white."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        upper = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)
+        return np.repeat(upper[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"Image {place} has Pillow's mode {image.mode}, which does not say what is white; convert it to L or RGB."
+        )
+    return np.asarray(image.convert("RGB"))
 
 
 def _device(device: str | torch.device) -> torch.device:

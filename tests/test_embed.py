@@ -2,6 +2,7 @@
 
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -68,6 +69,48 @@ def test_paths_folders_pictures_and_arrays_are_the_same(untrained, cars):
     np.testing.assert_array_equal(np.concatenate([*embed.batches(files)]), expected)
     left = embed(files[0], boxes=["0 0 20 30"])
     np.testing.assert_array_equal(left, embed(arrays[0][:30, :20]))
+
+
+def test_files_in_memory_are_the_same(untrained, cars):
+    embed = Embedder(untrained("method=bot"), batch_size=4)
+    files = sorted(cars.glob("*.jpg"))
+    expected = embed(files)
+    np.testing.assert_array_equal(embed([file.read_bytes() for file in files]), expected)
+    np.testing.assert_array_equal(embed(files[3].read_bytes()), embed(files[3]))
+    with pytest.raises(DataError, match="image 1 in memory is damaged or no picture"):
+        embed([files[0], b"no picture"])
+    with pytest.raises(DataError, match="image 0 in memory is empty"):
+        embed(b"")
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_grey_pictures_of_16_bits_are_the_same_in_memory(untrained, tmp_path, ending):
+    embed = Embedder(untrained("method=bot"))
+    grey = (np.random.default_rng(0).integers(0, 2**16, (40, 50)) // 3).astype(np.uint16)
+    file = tmp_path / f"grey.{ending}"
+    assert cv2.imwrite(str(file), grey)
+    with Image.open(file) as picture:
+        assert picture.mode.startswith("I;16")
+        np.testing.assert_array_equal(embed(picture), embed(file))
+    np.testing.assert_array_equal(embed(Image.fromarray(grey)), embed(file))
+    eight = np.repeat((grey >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    np.testing.assert_array_equal(embed(eight), embed(file))
+    for mode in ("I", "F"):
+        with pytest.raises(ValueError, match=f"mode {mode}, which does not say what is white; convert it to L or RGB"):
+            embed(Image.fromarray((grey >> 8).astype({"I": np.int32, "F": np.float32}[mode])))
+
+
+@pytest.mark.parametrize("wrong", [7, None, 3.5, {"car.jpg": 1}, torch.zeros(3, 8, 8), [7], [None], (7, "car.jpg")])
+def test_what_is_no_image_is_said(untrained, wrong):
+    with pytest.raises(ValueError, match=r"There is a|Image 0 is a .*, expected a path, bytes of a file, a PIL image"):
+        Embedder(untrained("method=bot"))(wrong)
+
+
+def test_a_tilde_is_the_home_folder(untrained, cars, monkeypatch):
+    checkpoint = untrained("method=bot")
+    monkeypatch.setenv("HOME", str(checkpoint.parent.parent))
+    found = Embedder("~/untrained/last.ckpt")(["~/cars/0_day.jpg"])
+    np.testing.assert_array_equal(found, Embedder(checkpoint)(cars / "0_day.jpg"))
 
 
 def test_half_precision_is_close(untrained, cars):

@@ -30,7 +30,7 @@ from src.gallery.gallery import STORES
 from src.gallery.milvus import LITE, Milvus, collection_name
 from src.gallery.shards import Keys, Shards
 from src.retrieval import Embeddings, Index
-from src.retrieval.index.options import OPTIONS, check
+from src.retrieval.index.options import OPTIONS, check, require_enough
 from src.runtime.errors import ConfigError
 from src.runtime.provenance import file_sha
 
@@ -61,6 +61,7 @@ def run(cfg: DictConfig) -> Embeddings:
     if cfg.store == "milvus" and cfg.kind != "exact":
         raise ConfigError(f"store=milvus compares with all images; leave kind={cfg.kind} away.")
     table, distances = _records(cfg)
+    require_enough(cfg.kind, (cfg.options or {}).get("n_lists"), len(table))
     if cfg.domain is not None:
         table["domain"] = table["domain"].where(table["domain"] != "", cfg.domain)
     cameras = {} if cfg.cameras is None else read_cameras(Path(cfg.cameras))
@@ -87,6 +88,7 @@ def run(cfg: DictConfig) -> Embeddings:
         raise DataError(f"None of the {len(table)} images can be read; see the messages above.")
     table, keys = table.iloc[readable].reset_index(drop=True), keys[readable]
     features = features[torch.from_numpy(np.searchsorted(known, keys))]
+    _refuse_not_finite(features.numpy(), table, embedder)  # of an index made when this was not refused
     index = None
     if cfg.kind not in ("exact", "torch"):  # these two search the features themselves
         index = Index.build(features, cfg.kind, built_from={"checkpoint_sha": checkpoint_sha}, **(cfg.options or {}))
@@ -200,9 +202,23 @@ def _embed(embedder: Embedder, shards: Shards, table: pd.DataFrame, keys: Keys, 
                 progress.update(bar, completed=start + len(problems))
                 found = _embed_rows(embedder, table, rows, partial(progress.advance, bar))
             if found:
-                shards.add(keys[rows], np.concatenate(found))
+                features = np.concatenate(found)
+                _refuse_not_finite(features, table.iloc[rows], embedder)
+                shards.add(keys[rows], features)
     if unreadable:
         log.warning("%d images cannot be read and are not in the index; repair them and run again.", unreadable)
+
+
+def _refuse_not_finite(features: NDArray[np.float32], records: pd.DataFrame, embedder: Embedder) -> None:
+    """Refuses embeddings with NaN or infinity, which no search could compare, and names their images."""
+    wrong = records["path"].to_numpy()[~np.isfinite(features).all(axis=1)].tolist()
+    if wrong:
+        shown = ", ".join(wrong[:_SHOWN]) + (", …" if len(wrong) > _SHOWN else "")
+        half = "" if embedder.precision == "32-true" else ", or pass precision=32-true"
+        raise DataError(
+            f"The embeddings of {len(wrong)} of {len(records)} images are not finite ({shown}): look at the images and "
+            f"at the weights of {embedder.checkpoint}{half}."
+        )
 
 
 def _embed_rows(

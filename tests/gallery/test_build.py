@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pymilvus import MilvusClient
+from safetensors.torch import load_file, save_file
 
 from src.data import DataError
 from src.embed import Embedder
@@ -185,6 +186,39 @@ def test_damaged_images_are_left_out_and_named(index, cars, caplog):
         image.write_bytes(b"")
     with pytest.raises(DataError, match="None of the 10 images can be read"):
         index(out="nothing")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_embeddings_that_are_not_finite_are_refused_and_their_images_named(index, cars, monkeypatch, value):
+    embed_rows = build._embed_rows
+
+    def wrong(embedder, table, rows, advance):
+        found = embed_rows(embedder, table, rows, advance)
+        found[-1][-1, 5] = value  # the last of three
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(build, "_embed_rows", wrong)
+        with pytest.raises(
+            DataError, match=r"embeddings of 1 of 3 images are not finite \(2\.jpg\): look at .*last\.ckpt"
+        ):
+            index()
+    folder, embedded = index()
+    assert embedded == 10  # nothing of it was kept
+    features = load_file(folder / "features.safetensors")
+    features["features"][4] = value
+    save_file(features, folder / "features.safetensors")  # an index of before
+    (cars / "11.jpg").write_bytes((cars / "1.jpg").read_bytes())
+    with pytest.raises(DataError, match=r"embeddings of 1 of 11 images are not finite \(4\.jpg\)"):
+        index()
+
+
+def test_too_few_images_are_said_before_the_work(index):
+    with pytest.raises(ValueError, match=r"256 codes .* only 10: choose kind=exact, or kind=ivf_flat"):
+        index("kind=ivf_pq")
+    with pytest.raises(ValueError, match=r"learns 12 lists .* only 10: pass n_lists=10 or fewer, or choose kind=exact"):
+        index("kind=ivf_flat", "options={n_lists: 12}")
+    assert index("kind=ivf_flat", "options={n_lists: 3}")[1] == 10  # nothing was embedded before
 
 
 def test_milvus_has_the_latest_version_and_no_other(index, cars):

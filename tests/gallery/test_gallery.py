@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from src.config import ConfigError
 from src.data import make_table
 from src.gallery import Filters, Gallery, parse_time
 from src.retrieval import Embeddings, Index, write_embeddings
+from src.runtime.errors import ConfigError
 
 N = 60
 

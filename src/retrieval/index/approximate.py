@@ -15,9 +15,8 @@ from src.retrieval.distances.feature_distance import Metric, from_squared
 from src.retrieval.exact_evaluation import block_rows
 from src.retrieval.index.entries import Found
 from src.retrieval.index.nearest import SPARE, import_faiss
-from src.retrieval.index.options import FEATURES_PER_CENTROID
+from src.retrieval.index.options import FEATURES_PER_CENTROID, codes, require_enough
 
-_CODES = 256  # what a byte of a compressed feature can say
 _BLOCK_MB = 64  # candidates' features at once
 
 
@@ -59,16 +58,11 @@ class ApproximateEntries:
             structure.hnsw.efConstruction = options["ef_construction"]
             return cls(kind, structure, options, metric)
 
-        n_lists, codes = options["n_lists"], _CODES if kind == "ivf_pq" else 1
-        if count < max(n_lists, codes):
-            raise ValueError(
-                f"{kind} learns {n_lists} lists and {codes} codes from the features, which are only {count}: "
-                "lower n_lists, or choose kind='exact'."
-            )
-        if count < (advised := FEATURES_PER_CENTROID * max(n_lists, codes)):
+        require_enough(kind, n_lists := options["n_lists"], count)
+        if count < (advised := FEATURES_PER_CENTROID * max(n_lists, codes(kind))):
             warnings.warn(
                 f"{kind} with {n_lists} lists learns from {count} features, FAISS advises {advised} or more: "
-                "measure the recall, or choose kind='exact'.",
+                "measure the recall, or choose kind=exact.",
                 stacklevel=3,
             )
         # np: without reordering codes for polysemous filtering, which nobody uses here and takes minutes.
