@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -38,7 +39,8 @@ def draw_contact_sheet(
         out: The picture's path.
     """
     page = Image.new("RGB", _PAGE, _PAPER)
-    pen, small = ImageDraw.Draw(page), ImageFont.load_default(14)
+    pen, font = ImageDraw.Draw(page), findfont("DejaVu Sans")
+    small = ImageFont.truetype(font, 14)
     most = max((len(track.crops) for track in tracks), default=1)
     inner = _PAGE[0] - 2 * _MARGIN
     columns = max(1, inner // ((_SIDE + 4) * most + 16))
@@ -47,7 +49,7 @@ def draw_contact_sheet(
     fits = columns * _ROWS
     shown = [tracks[place] for place in np.linspace(0, len(tracks) - 1, min(fits, len(tracks))).round().astype(int)]
     count = f"{len(tracks)} tracks" if len(shown) == len(tracks) else f"{len(shown)} of {len(tracks)} tracks"
-    pen.text((_MARGIN, _MARGIN - 10), f"{title}: {count}", fill=_INK, font=ImageFont.load_default(22))
+    pen.text((_MARGIN, _MARGIN - 10), f"{title}: {count}", fill=_INK, font=ImageFont.truetype(font, 22))
     for place, track in enumerate(shown):
         left = _MARGIN + place % columns * (inner // columns)
         top = _MARGIN + _TITLE + place // columns * height

@@ -12,15 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from src.config import ConfigError
-from src.data import DataError, read_image
+from src.data import read_image
 from src.figures.contact_sheet import TrackOnSheet, draw_contact_sheet
-from src.results import file_sha
+from src.runtime.errors import ConfigError
+from src.runtime.provenance import file_sha
 from src.video import cropping
 from src.video.crop_processes import DetectorChoice, crop_videos
 from src.video.crop_table import CroppedVideo, read_videos, write_table, write_tables
 from src.video.cropping import CropOptions
-from src.video.decode import Every
+from src.video.decode import Every, VideoError
 from src.video.joining import join_tracklets
 from src.video.sources import Source, check_sources, one_source, read_sources
 from src.video.tracklets import TRACKERS
@@ -42,7 +42,7 @@ def run(cfg: DictConfig) -> pd.DataFrame:
 
     Raises:
         ConfigError: If an option is wrong.
-        DataError: If a video cannot be cropped, once the others are.
+        VideoError: If a video cannot be cropped, once the others are.
     """
     options = _options(cfg)
     sources = _sources(cfg)
@@ -94,7 +94,7 @@ def run(cfg: DictConfig) -> pd.DataFrame:
             if len(sources) > 1
             else ""
         )
-        raise DataError(f"{first}{more}")
+        raise VideoError(f"{first}{more}")
     return table
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.config import ConfigError
-from src.files import write_atomically
+from src.runtime.errors import ConfigError
+from src.runtime.whole_files import write_atomically
 from src.video.cropping import SEGMENTS
 from src.video.day_or_night import Place, by_luminance, by_sun
 from src.video.segments import Crop, read_segments

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from src.files import write_atomically
+from src.runtime.whole_files import write_atomically
 from src.video.best_crops import Candidate, Track, at_border, covered_shares, crop_quality
 from src.video.day_or_night import frame_luminance
 from src.video.decode import Every, Frame, Position, Video
@@ -78,7 +78,7 @@ def crop_video(
         report: Is told after each batch and each segment.
 
     Raises:
-        DataError: If it is no video, or has no frame.
+        VideoError: If it is no video, or has no frame.
         OSError: If a file cannot be written; the segments before it are whole.
     """
     folder, size = out / source.name / SEGMENTS, source.video.stat().st_size

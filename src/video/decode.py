@@ -10,11 +10,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from src.config import ConfigError
-from src.data import DataError
+from src.runtime.errors import ConfigError
 from src.video.packages import require
 
 _SHORT = 1.0  # seconds that a video may end before its header says so
+
+
+class VideoError(ValueError):
+    """Something is wrong with a video; the message is one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -98,22 +101,22 @@ class Video:
         problem: Where reading ended too early, and why; empty if it did not.
 
     Raises:
-        DataError: If it is missing, no video, or holds no video stream.
+        VideoError: If it is missing, no video, or holds no video stream.
     """
 
     def __init__(self, path: Path) -> None:
         av = require("av", "videos")
         if not path.is_file():
-            raise DataError(f"The video {path} is not there; pass the path of a video file.")
+            raise VideoError(f"The video {path} is not there; pass the path of a video file.")
         try:
             self._container: Any = av.open(str(path))
         except (OSError, ValueError) as error:
-            raise DataError(
+            raise VideoError(
                 f"The video {path} cannot be opened ({_reason(error)}); it is no video or cut off."
             ) from error
         if not self._container.streams.video:
             self._container.close()
-            raise DataError(f"{path} holds no video stream, only sound or data; pass a video file.")
+            raise VideoError(f"{path} holds no video stream, only sound or data; pass a video file.")
         self.path = path
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
@@ -145,7 +148,7 @@ class Video:
             Frames whose time is later than that of all before.
 
         Raises:
-            DataError: If there is not one frame.
+            VideoError: If there is not one frame.
         """
         here = self.position = replace(after) if after else Position()
         for frame in self._decoded(seek=here.time):
@@ -163,7 +166,7 @@ class Video:
                 yield Frame(time, replace(here), _upright(frame.to_ndarray(format="rgb24"), frame.rotation))
         if here.number == 0:
             reason = f" ({self.problem})" if self.problem else ""
-            raise DataError(f"The video {self.path} holds not one frame that can be read{reason}.")
+            raise VideoError(f"The video {self.path} holds not one frame that can be read{reason}.")
         if not self.problem and self.duration is not None and here.time + 1 / self.frame_rate < self.duration - _SHORT:
             self.problem = f"it ends at {here.time:.2f} s, but its header says {self.duration:.2f} s"
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms
 
-from src.config import ConfigError
+from src.runtime.errors import ConfigError
 
 #: Vehicles among COCO's classes.
 VEHICLES = ("car", "motorcycle", "bus", "truck")

@@ -4,6 +4,9 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from src.retrieval.track_features import average_track_features
 
@@ -12,7 +15,7 @@ def join_tracklets(table: pd.DataFrame, features: NDArray[np.float32], *, gap: f
     """Which tracks go on which others.
 
     A track goes on another of its camera that ended at most `gap` seconds before it began, if their mean features are
-    alike; each goes on at most one and is gone on by at most one, the most alike first.
+    alike; each goes on at most one and is gone on by at most one, so that the likenesses have the largest sum.
 
     Args:
         table: Crops with the columns track_id, camera_id and timestamp.
@@ -33,15 +36,10 @@ def join_tracklets(table: pd.DataFrame, features: NDArray[np.float32], *, gap: f
         pause = first[later] - last
         near = np.flatnonzero((camera == camera[later]) & (pause > 0) & (pause <= gap))
         likeness = means[near] @ means[later]
-        pairs += [
-            (float(alike), int(earlier), later) for earlier, alike in zip(near, likeness, strict=True) if alike >= score
-        ]
-    before: dict[int, int] = {}
-    followed: set[int] = set()
-    for _, earlier, later in sorted(pairs, reverse=True):
-        if later not in before and earlier not in followed:
-            before[later] = earlier
-            followed.add(earlier)
+        for place, alike in zip(near.tolist(), likeness.tolist(), strict=True):
+            if alike >= score:
+                pairs.append((alike - score + 1e-6, place, later))
+    before = _matched(pairs, len(numbers))
     joined = {}
     for track in range(len(numbers)):
         start = track
@@ -49,3 +47,22 @@ def join_tracklets(table: pd.DataFrame, features: NDArray[np.float32], *, gap: f
             start = before[start]
         joined[int(numbers[track])] = int(numbers[start])
     return joined
+
+
+def _matched(pairs: list[tuple[float, int, int]], count: int) -> dict[int, int]:
+    """Later track → earlier track, of pairs (weight, earlier, later), each used once on either side."""
+    if not pairs:
+        return {}
+    weights, earlier, later = (np.array(column) for column in zip(*pairs, strict=True))
+    graph = coo_array((weights, (earlier, later + count)), shape=(2 * count, 2 * count))
+    group = connected_components(graph, directed=False)[1][earlier]
+    matched = {}
+    for own in np.split(np.argsort(group, kind="stable"), np.flatnonzero(np.diff(np.sort(group))) + 1):
+        rows, row = np.unique(earlier[own], return_inverse=True)
+        columns, column = np.unique(later[own], return_inverse=True)
+        gains = np.zeros((len(rows), len(columns)))
+        gains[row, column] = weights[own]
+        for one, other in zip(*linear_sum_assignment(gains, maximize=True), strict=True):
+            if gains[one, other] > 0:
+                matched[int(columns[other])] = int(rows[one])
+    return matched

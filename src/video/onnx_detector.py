@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-from src.config import ConfigError
+from src.runtime.errors import ConfigError
 from src.video.detections import Detections
 from src.video.packages import require
 
@@ -63,6 +63,7 @@ class ONNXDetector:
         options = runtime.SessionOptions()
         options.log_severity_level = 3  # exporters list weights as inputs, and each would be a warning
         options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the cores too
         providers = [name for name in runtime.get_available_providers() if name.startswith(("CUDA", "CPU"))]
         try:
             self._session = runtime.InferenceSession(

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from src.config import ConfigError
+from src.runtime.errors import ConfigError
 
 
 def require(name: str, purpose: str) -> Any:

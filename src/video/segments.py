@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from src.config import ConfigError
-from src.files import write_atomically
+from src.runtime.errors import ConfigError
+from src.runtime.whole_files import write_atomically
 from src.video.best_crops import Track
 from src.video.decode import Position
 from src.video.detections import Detections

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.config import ConfigError
+from src.runtime.errors import ConfigError
 from src.video.day_or_night import Place
 
 _REQUIRED = ("video", "camera", "start")

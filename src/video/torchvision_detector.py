@@ -10,7 +10,7 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
-from src.config import ConfigError
+from src.runtime.errors import ConfigError
 from src.video.detections import Detections
 
 

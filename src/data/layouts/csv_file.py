@@ -33,6 +33,8 @@ _FORMATS: dict[str, tuple[str, str]] = {
     "domain": (f"{' or '.join(DOMAINS)} or nothing", "|".join(DOMAINS) + "|"),
     "box": ("four integers 'x1 y1 x2 y2' or nothing", r"(?:\d+ \d+ \d+ \d+)?"),
 }
+#: Columns of `src.crop` that say where a crop comes from; read over.
+ORIGIN = ("time", "frame_box", "score")
 _KNOWN = tuple(name for name in COLUMNS if name not in {"root", "dataset"})
 
 
@@ -80,7 +82,8 @@ class CSVFile:
                         records.append((reader.line_num, *map(str.strip, fields)))
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"Data set {dataset!r}: {path} is no UTF-8 CSV file ({error}).") from error
-        return cls(path, dataset, pd.DataFrame(records, columns=["line", *header]))
+        text = pd.DataFrame(records, columns=["line", *header])
+        return cls(path, dataset, text.drop(columns=[name for name in ORIGIN if name in header]))
 
     @property
     def columns(self) -> list[str]:
@@ -159,7 +162,7 @@ def _is_integer(value: str) -> bool:
 
 def _check_header(path: Path, dataset: str, header: list[str], required: Collection[str]) -> None:
     for name in header:
-        if name not in _KNOWN:
+        if name not in (*_KNOWN, *ORIGIN):
             near = difflib.get_close_matches(name, _KNOWN, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "; rename or remove it."
             raise DataError(
