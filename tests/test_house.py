@@ -16,7 +16,7 @@ FLOORS = (
     ("checkpoints",),
     ("embed", "figures"),
     ("evaluation",),
-    ("training", "gallery", "runs"),
+    ("training", "gallery", "runs", "video"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(SRC.rglob("*.py"))

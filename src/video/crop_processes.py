@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from src.video.cropping import CropOptions, Progress, crop_video
-from src.video.detections import Detector, make_detector
+from src.video.detections import Detector
+from src.video.detectors import make_detector
 from src.video.sources import Source
 
 Report = Callable[[Source, Progress], None]

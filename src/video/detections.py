@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -102,31 +101,3 @@ def class_numbers(names: Sequence[str], wanted: Sequence[str]) -> NDArray[np.int
         known = ", ".join(name for name in names if name not in {"", "N/A", "__background__"})
         raise ConfigError(f"classes has {missing[0]!r}, but the detector knows {known}.")
     return np.array([number for number, name in enumerate(names) if name in wanted], dtype=np.int64)
-
-
-def make_detector(
-    name: str, *, weights: str | None, names: Sequence[str] | None, device: str, threads: int
-) -> Detector:
-    """Builds a detector.
-
-    Args:
-        name: A file `*.onnx`, or a detector of torchvision by name.
-        weights: File with the weights of a torchvision detector; None for its own download.
-        names: Class names of an ONNX detector; None for COCO's 80.
-        device: Where torchvision computes: auto, cpu, cuda, ….
-        threads: How many threads it may take.
-
-    Raises:
-        ConfigError: If there is no such file or detector, or its outputs are of no known form.
-    """
-    if name.endswith(".onnx"):
-        from src.video.onnx_detector import ONNXDetector
-
-        if weights is not None:
-            raise ConfigError(f"weights={weights} is for torchvision's detectors; {name} holds its own, leave it away.")
-        return ONNXDetector(Path(name), names=names, device=device, threads=threads)
-    from src.video.torchvision_detector import TorchvisionDetector
-
-    if names is not None:
-        raise ConfigError(f"names is for ONNX detectors; {name} is one of torchvision, which knows its own classes.")
-    return TorchvisionDetector(name, weights=None if weights is None else Path(weights), device=device, threads=threads)

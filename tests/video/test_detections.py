@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from src.runtime.errors import ConfigError
-from src.video.detections import Detections, Selection, class_numbers, make_detector
+from src.video.detections import Detections, Selection, class_numbers
+from src.video.detectors import make_detector
 
 NAMES = ("person", "car", "bus")
 
