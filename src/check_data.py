@@ -1,6 +1,6 @@
-"""`python -m src.check_data data=… [data.root=…] [decode=true] [duplicates=true]`: is a data set complete."""
+"""`python -m src.check_data data=… [data.root=…] [data.images=false] [decode=true] …`: is a data set complete."""
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from src.runtime.command import command
 
@@ -22,13 +22,19 @@ def main(cfg: DictConfig) -> None:
     from src.runtime.errors import ConfigError
     from src.runtime.whole_files import write_atomically
 
-    if cfg.get("data") is None:
+    if "layout" not in cfg.data:
         raise ConfigError(f"Which data set? Pass data=<one of {', '.join(data_sets())}>.")
+    with open_dict(cfg.data):
+        images = cfg.data.pop("images")  # a key of this command alone
+    if not images and (cfg.decode or cfg.duplicates):
+        raise ConfigError("data.images=false looks at lists alone; leave decode and duplicates away.")
     complete_pools(cfg)
     check_targets(cfg)
     report = check(
         instantiate(cfg.data.layout, _convert_="all"),
         extra=cfg.data.get("extra"),
+        tasks=list(cfg.data.tasks),
+        images=images,
         decode=cfg.decode,
         duplicates=cfg.duplicates,
         workers=os.cpu_count() or 1 if cfg.workers is None else cfg.workers,

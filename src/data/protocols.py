@@ -109,7 +109,36 @@ def build_tasks(
     for name in names:
         if name not in TASKS:
             raise DataError(f"data.tasks names {name!r}, expected some of {', '.join(TASKS)}.")
-    return [TASKS[name](table, name, Rules(ap, trials, seed)) for name in names]
+    tasks = [TASKS[name](table, name, Rules(ap, trials, seed)) for name in names]
+    for task in tasks:
+        _refuse_unanswerable(table, task)
+    return tasks
+
+
+def answerable(table: pd.DataFrame, trial: Trial, ignore: Ignore) -> NDArray[np.bool_]:
+    """Whether each query has anything to find: a gallery image of its vehicle that does not count as ignored.
+
+    Args:
+        table: The record table.
+        trial: Queries and gallery.
+        ignore: The rule.
+
+    Returns:
+        `(Q,)`. A data set without any such query cannot be measured, which `build_tasks` refuses.
+    """
+    vehicles = pd.MultiIndex.from_frame(table[["dataset", "vehicle_id"]])
+    codes = pd.factorize(vehicles)[0]
+    counted = pd.DataFrame({"vehicle": codes[trial.gallery], "camera": table["camera_id"].to_numpy()[trial.gallery]})
+    own = pd.DataFrame({"vehicle": codes[trial.query], "camera": table["camera_id"].to_numpy()[trial.query]})
+    there = counted["vehicle"].value_counts().reindex(own["vehicle"], fill_value=0).to_numpy()
+    if ignore == "same_camera":
+        pairs = counted.value_counts(["vehicle", "camera"])
+        ignored = pairs.reindex(pd.MultiIndex.from_frame(own), fill_value=0).to_numpy()
+    elif ignore == "same_image":
+        ignored = np.isin(trial.query, trial.gallery).astype(np.int64)
+    else:
+        ignored = np.zeros(len(own), dtype=np.int64)
+    return there > ignored
 
 
 def _across_domains(table: pd.DataFrame, name: str, rules: Rules) -> Task:
@@ -229,13 +258,30 @@ def _trial(table: pd.DataFrame, name: str, as_query: NDArray[np.bool_], as_galle
         sides.append(rows.astype(np.int64))
     query, gallery = sides
     _refuse_unknown(table, name, query)
-    vehicles = pd.MultiIndex.from_frame(table[["dataset", "vehicle_id"]])
-    if not vehicles[query].isin(vehicles[gallery]).any():
-        raise DataError(
-            f"Task {name!r}: no vehicle of the {len(query)} queries of data set {_dataset(table)!r} is in the gallery, "
-            "so there is nothing to find; number vehicles alike in both, or choose other data.tasks."
-        )
     return Trial(query, gallery)
+
+
+def _refuse_unanswerable(table: pd.DataFrame, task: Task) -> None:
+    """Refuses a task whose every number would be NaN."""
+    trial, ignore = task.trials[0], task.protocol.ignore
+    if answerable(table, trial, ignore).any():
+        return
+    queries = f"the {len(trial.query)} queries of data set {_dataset(table)!r}"
+    if not answerable(table, trial, "none").any():
+        raise DataError(
+            f"Task {task.name!r}: no vehicle of {queries} is in the gallery, so there is nothing to find; number "
+            "vehicles alike in both, or choose other data.tasks."
+        )
+    why = (
+        "every gallery image of its vehicle is from its own camera (camera_id); add images of the same vehicles from "
+        "other cameras, or leave camera_id empty to ignore only the query itself"
+        if ignore == "same_camera"
+        else "its vehicle has no image but the query itself; add images of the same vehicles"
+    )
+    raise DataError(
+        f"Task {task.name!r}: the rule {ignore} leaves none of {queries} anything to find, as {why}, or choose other "
+        "data.tasks."
+    )
 
 
 def _refuse_unknown(table: pd.DataFrame, name: str, query: NDArray[np.int64]) -> None:

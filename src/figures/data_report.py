@@ -20,11 +20,18 @@ def print_report(report: Report, path: str, console: Console | None = None) -> N
     if not console.is_terminal:
         console.width = 120
     table = Table(title=report.name, title_justify="left")
-    for column in ("data set", "side", "images", "vehicles", "cameras"):
+    fields = ["images", "vehicles", "cameras"]
+    if any(side.balance for side in report.sides):
+        fields += ["day", "night"]
+    for column in ("data set", "side", *fields):
         table.add_column(column, justify="left" if column in ("data set", "side") else "right")
     for side in report.sides:
-        table.add_row(side.dataset, side.name, *(_number(side, field) for field in side.found._fields))
+        table.add_row(side.dataset, side.name, *(_number(side, field) for field in fields))
     console.print(table)
+    for side in report.sides:
+        if side.balance is not None:
+            name = side.name if len({other.dataset for other in report.sides}) == 1 else f"{side.dataset}, {side.name}"
+            console.print(f"{name}: {side.balance.sentence()}", highlight=False, markup=False, soft_wrap=True)
     for finding in report.findings:
         label, style = ("Problem", "red") if finding.problem else ("Warning", "yellow")
         console.print(f"[{style}]{label}:[/] ", end="")
@@ -38,6 +45,6 @@ def print_report(report: Report, path: str, console: Console | None = None) -> N
 
 def _number(side: Side, field: str) -> str:
     """How many there are, and how many there should be if that is known and differs."""
-    found = getattr(side.found, field)
+    found = getattr(side.found, field) or 0
     expected = getattr(side.expected, field) if side.expected else None
     return f"{found:,}" if expected in (None, found) else f"[yellow]{found:,} of {expected:,}[/]"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.protocols import TASKS, build_tasks
+from src.data.protocols import TASKS, Trial, answerable, build_tasks
 from src.data.table import DataError, make_table
 
 
@@ -175,3 +175,56 @@ def test_what_cannot_be_evaluated_is_explained():
         build_tasks(random_table(6, split="test", vehicle_id=-1), ["one_query_image"])
     with pytest.raises(DataError, match="The number of trials is 0, expected at least 1"):
         build_tasks(table, ["one_gallery_image"], trials=0)
+
+
+RULES = ["none", "same_camera", "same_image"]
+
+
+def answers_of_a_loop(table, trial, ignore) -> list[bool]:
+    found = []
+    for query in trial.query:
+        own = table.loc[query]
+        others = [
+            row
+            for row in trial.gallery
+            if (table["dataset"][row], table["vehicle_id"][row]) == (own["dataset"], own["vehicle_id"])
+            and not (ignore == "same_camera" and table["camera_id"][row] == own["camera_id"])
+            and not (ignore == "same_image" and row == query)
+        ]
+        found.append(bool(others))
+    return found
+
+
+@pytest.mark.parametrize("ignore", RULES)
+@pytest.mark.parametrize("seed", range(4))
+def test_which_queries_have_an_answer_is_what_a_loop_finds(ignore, seed):
+    rng = np.random.default_rng(seed)
+    table = random_table(seed, vehicle_id=rng.integers(0, 20, 60), camera_id=rng.integers(1, 3, 60))
+    table["dataset"] = rng.choice(["one", "two"], 60)
+    query, gallery = (np.flatnonzero(table["split"].isin([side, "test"])) for side in ("query", "gallery"))
+    trial = Trial(query, gallery)
+    found = answerable(table, trial, ignore)
+    assert found.tolist() == answers_of_a_loop(table, trial, ignore)
+    assert 0 < found.sum() < len(found)
+
+
+@pytest.mark.parametrize("name", ["image_to_image", "image_to_track"])
+def test_one_camera_leaves_nothing_to_find(name):
+    with pytest.raises(DataError, match=rf"'{name}': the rule same_camera leaves none of the \d+ queries .*camera_id"):
+        build_tasks(random_table(6, camera_id=3), [name])
+
+
+def test_nor_do_vehicles_of_one_camera_each():
+    table = random_table(6)
+    table["camera_id"] = table["vehicle_id"] + 1
+    with pytest.raises(DataError, match=r"every gallery image of its vehicle is from its own camera \(camera_id\)"):
+        build_tasks(table, ["image_to_image"])
+    table["camera_id"] = -1  # then only the query itself is ignored
+    assert build_tasks(table, ["image_to_image"])[0].protocol.ignore == "same_image"
+
+
+def test_nor_does_one_image_a_vehicle():
+    with pytest.raises(DataError, match=r"'image_to_image': the rule same_image .* no image but the query itself"):
+        build_tasks(random_table(6, split="test", vehicle_id=range(60), camera_id=-1), ["image_to_image"])
+    with pytest.raises(DataError, match="'day_to_day': the rule same_image"):
+        build_tasks(random_table(6, split="test", vehicle_id=range(60)), ["day_to_day"])

@@ -1,19 +1,23 @@
-"""Looking at files: which there are, which cannot be read, which are the same."""
+"""Looking at files: which there are, which cannot be read, which are the same, and what of it is a problem."""
 
 import hashlib
 import os
+import posixpath
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
+from src.data.check.records import Finding, findings_of
 from src.data.images import read_image, read_mask
-from src.data.table import DataError
+from src.data.table import DataError, known
 
+_IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _TAIL = 4096  # bytes
 
 
@@ -120,3 +124,98 @@ def _digest(path: str, size: int | None) -> bytes:
 def _show(results: Iterable, what: str, total: int) -> Iterable:
     """A progress bar on the terminal."""
     return track(results, what, total, console=Console(stderr=True), transient=True)
+
+
+def file_findings(
+    table: pd.DataFrame, images: pd.Series, decode: bool, duplicates: bool, workers: int
+) -> list[Finding]:
+    """What is wrong with the files of a record table.
+
+    Args:
+        table: The table.
+        images: Where each record's image lies.
+        decode: Decode every image and mask.
+        duplicates: Look for images with the same content.
+        workers: Number of processes that decode and of threads that compare; 0 does it here.
+    """
+    findings: list[Finding] = []
+    masks = table["root"].str.cat(table["mask"], sep="/")[known(table, "mask")].drop_duplicates()
+    sizes, unlisted = _on_disk(table)
+    listed = pd.concat([images, masks]).drop_duplicates().tolist()
+    whole = {path: sizes[path] for path in listed if sizes.get(path, 0) > 0}
+    findings += findings_of(
+        [path for path in listed if path not in sizes],
+        "missing_files",
+        "{count} of {total} listed files are missing: unpack the data set completely.",
+        total=len(listed),
+    )
+    findings += findings_of(
+        [path for path in listed if sizes.get(path) == 0],
+        "empty_files",
+        "{count} of {total} listed files are empty: copy them again from the data set's archive.",
+        total=len(listed),
+    )
+    findings += findings_of(
+        unlisted,
+        "unlisted_images",
+        "{count} images are in no list that was read: other lists may have them (another test set); if not, the lists "
+        "are of another version.",
+        problem=False,
+    )
+    if duplicates:
+        findings += _duplicates(table, images, copies({path: whole[path] for path in images if path in whole}, workers))
+    if decode:
+        there = images.isin(whole)
+        pairs = table[there].assign(image=images)[["image", "box"]].drop_duplicates().itertuples(index=False, name=None)
+        jobs = [(Path(image), box) for image, box in pairs]
+        mask_jobs = [Path(mask) for mask in masks if mask in whole]
+        findings += findings_of(
+            unreadable(jobs, mask_jobs, workers),
+            "unreadable_images",
+            "{count} of {total} images and masks cannot be read: copy them again, or take them out of the lists.",
+            total=len(jobs) + len(mask_jobs),
+        )
+    return findings
+
+
+def _on_disk(table: pd.DataFrame) -> tuple[dict[str, int], list[str]]:
+    """Every file in the folders that the table names, with its size; and the images that the table does not name."""
+    sizes: dict[str, int] = {}
+    unlisted = []
+    for root, part in table.groupby("root", sort=False):
+        named = set(part["path"]) | set(part["mask"]) - {""}
+        # A path such as ../x.jpg must not have the folder above listed, nor a//x.jpg go for another file than a/x.jpg.
+        plain = {path for path in named if posixpath.normpath(path) == path and not path.startswith("../")}
+        files = list_files(Path(str(root)), sorted({path.partition("/")[0] if "/" in path else "" for path in plain}))
+        files |= {
+            path: Path(str(root), path).stat().st_size for path in named - plain if Path(str(root), path).is_file()
+        }
+        named |= {posixpath.normpath(path) for path in named - plain}
+        sizes |= {f"{root}/{path}": size for path, size in files.items()}
+        unlisted += [
+            f"{root}/{path}"
+            for path in sorted(files.keys() - named)
+            if PurePosixPath(path).suffix.casefold() in _IMAGES
+        ]
+    return sizes, unlisted
+
+
+def _duplicates(table: pd.DataFrame, images: pd.Series, groups: list[list[str]]) -> list[Finding]:
+    train = set(images[table["split"] == "train"])
+    across: list[str] = []
+    within: list[str] = []
+    for group in groups:
+        in_training = [path in train for path in group]
+        (across if any(in_training) and not all(in_training) else within).append(" = ".join(group))
+    findings = findings_of(
+        across,
+        "same_image_in_training_and_test",
+        "{count} images are in the training set and, as copies, in the test set, which makes results too good: take "
+        "them out of one of the lists.",
+    )
+    return findings + findings_of(
+        within,
+        "same_image_twice",
+        "{count} images are there several times: VeRi-776's gallery repeats its queries, else it may be a mistake.",
+        problem=False,
+    )

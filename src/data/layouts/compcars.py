@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from src.data.layouts.list_files import files_in, read_lines, require_folder
+from src.data.layouts.list_files import files_are_expected, files_in, read_lines, require_folder
 from src.data.table import DataError, make_table
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class CompCars:
             DataError: If a folder or list is missing, a path is not `<make>/<model>/<year>/<image>`, or no image is
                 usable.
         """
-        for folder in ("image", "label"):
+        for folder in ("image", "label") if files_are_expected() or not self.lists else ("label",):
             require_folder(Path(self.root) / folder, self.name, "<make>/<model>/<year>/ below it")
         listed, types = self._listed(), self._types()
         left_out: Counter[str] = Counter()
@@ -62,7 +62,7 @@ class CompCars:
             make, model, year, image = self._parse(path)
             folder = f"{make}/{model}/{year}"
             label = f"{image.rpartition('.')[0]}.txt"
-            if image not in names_in(Path(self.root) / "image" / folder):
+            if files_are_expected() and image not in names_in(Path(self.root) / "image" / folder):
                 left_out["are listed but missing"] += 1
                 continue
             if label not in names_in(Path(self.root) / "label" / folder):

@@ -122,6 +122,11 @@ def without_checking_files() -> Iterator[None]:
         _checking.reset(token)
 
 
+def files_are_expected() -> bool:
+    """Whether a parser may rely on images and their folders being there, which is so but within the above."""
+    return _checking.get()
+
+
 def find_files(root: Path, paths: Sequence[str], dataset: str, *, any_case: bool = True) -> list[str]:
     """Looks for listed files, reading each folder once: one request a file takes minutes on a network drive.
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pandas as pd
 
 from src.data.layouts.label_xml import item_number, read_items
-from src.data.layouts.list_files import find_files, require_folder
+from src.data.layouts.list_files import files_are_expected, find_files, require_folder
 from src.data.table import DataError, make_table
 
 #: colorID and typeID are 0-based indices into these; those of VeRi-776, which come first, are 1-based there.
@@ -81,6 +81,8 @@ class VehicleX:
     def _image_folder(self) -> str:
         names = _FOLDERS if self.folder is None else (self.folder,)
         found = [name for name in names if (Path(self.root) / name).is_dir()]
+        if not found and not files_are_expected():
+            return names[0]
         if not found:
             raise DataError(
                 f"Data set {self.name!r}: {self.root} has no folder {' or '.join(names)}; unpack the data set "

@@ -162,3 +162,61 @@ def test_published_sizes_add_up():
     (large,) = EXPECTED["veri_wild_10000"]
     assert sum(side.images for side in large.values()) == 416_314
     assert large["train"].vehicles + large["gallery"].vehicles == 40_671
+
+
+def test_tasks_that_cannot_be_measured_are_problems_and_queries_without_answer_warnings(root):
+    report = check(CSV(root, "cars"), tasks=["image_to_image", "day_to_night"])
+    by_name = {finding.name: finding for finding in report.findings}
+    # Of vehicle 3 there is a query and a gallery image, of vehicle 1 only a query.
+    assert list(by_name["queries_without_answer"].items) == ["cars/1.png"]
+    assert not by_name["queries_without_answer"].problem
+    assert "1 of 2 queries of task 'image_to_image'" in by_name["queries_without_answer"].sentence
+    assert by_name["impossible_task"].problem
+    assert "Task 'day_to_night' needs a domain" in by_name["impossible_task"].sentence
+    text = (root / "table.csv").read_text().replace("cars/5.png,3,gallery,2", "cars/5.png,3,gallery,1")
+    (root / "table.csv").write_text(text)  # now both are of one camera
+    (impossible,) = [f for f in check(CSV(root, "cars"), tasks=["image_to_image"]).findings if f.problem][1:]
+    assert (
+        "the rule same_camera leaves none of the 2 queries of data set 'cars' anything to find" in impossible.sentence
+    )
+
+
+def test_without_images_the_lists_say_which_they_want(root):
+    shutil.rmtree(root / "cars")
+    report = check(CSV(root, "cars"), images=False)
+    assert found(report)["wanted_images"] == [f"{root}/cars/{number}.png" for number in range(6)]
+    assert "missing_files" not in found(report)
+    assert "missing_files" in found(check(CSV(root, "cars")))
+
+
+def test_day_and_night_are_counted_and_compared(monkeypatch):
+    domains = ["day", "day", "night", "day", "night", "night", "", "day"]
+    table = make_table(
+        "r",
+        "set",
+        {
+            "path": list("abcdefgh"),
+            "split": ["train"] * 7 + ["test"],
+            "vehicle_id": [1, 1, 1, 2, 3, 3, 3, -1],
+            "domain": domains,
+        },
+    )
+    sides = {side.name: side for side in count_sides(table, ({"train": Counts(7, day=3, night=9)},))}
+    assert sides["train"].found == Counts(7, 3, 0, 3, 3)
+    assert sides["train"].expected == Counts(7, day=3, night=9)
+    assert sides["query"].found == Counts(1, 0, 0, 1, 0)
+    assert sides["query"].balance is None  # of an unknown vehicle
+    counted = sides["train"].balance
+    assert (counted.day, counted.night, counted.vehicles, counted.both) == (3, 3, 3, 1)
+    assert counted.night_share == pytest.approx(1 / 3)  # of 1/3, 0 and 1
+    assert counted.proportion == pytest.approx(1 / 3)
+    assert "3 images by day and 3 by night (50%); 1 of 3 vehicles by day and by night (33.3%)" in counted.sentence()
+
+
+def test_day_and_night_of_the_papers_add_up():
+    """DNDM, Section 4.1 and Table 1."""
+    for name, images in (("dn_348", 34_077), ("dn_wild", 140_897)):
+        (edition,) = EXPECTED[name]
+        assert sum(edition[side].day + edition[side].night for side in ("train", "gallery")) == images
+        for side in edition.values():
+            assert side.day + side.night == side.images
