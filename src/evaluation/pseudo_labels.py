@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig
+from torch import Tensor
 
 from src.checkpoints.restore import restore_method, views_of
 from src.config.checks import check_targets
@@ -21,6 +22,7 @@ from src.data.layouts.pool import once
 from src.evaluation.embedding import embed, evaluation_data
 from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.retrieval import Embeddings, Mining, kmeans_labels, mine_identities, purity, read_embeddings
+from src.retrieval.relevance import Integers
 from src.runtime.errors import ConfigError
 from src.runtime.trainer import build_trainer
 from src.runtime.whole_files import write_atomically
@@ -128,38 +130,63 @@ def mine(embeddings: Embeddings, options: Mining, file: Path, seed: int) -> None
     rows = np.concatenate([query, gallery])
     table, features = embeddings.table.iloc[rows], embeddings.of(rows)
     tracks = table["track_id"].to_numpy()[len(query) :]
-    mined = mine_identities(features, len(query), options, tracks, seed)
+    vehicles = table["vehicle_id"].to_numpy()
+    n_vehicles = len(np.unique(vehicles[vehicles >= 0]))
+    labels = _labels(features, len(query), options, tracks, seed, n_vehicles)
     roots = table["root"].unique()
     if len(roots) > 1:
         raise ConfigError(f"The test images lie in {len(roots)} folders ({', '.join(roots[:2])}, …), expected one.")
 
     train = embeddings.table[(embeddings.table["split"] == "train").to_numpy()]
     first_id = max(_FIRST_ID, int(train["vehicle_id"].max()) + 1 if len(train) else 0)
-    labelled = mined.labels >= 0
-    records = once(table[labelled].assign(vehicle_id=first_id + mined.labels[labelled], split="train"))
+    labelled = labels >= 0
+    records = once(table[labelled].assign(vehicle_id=first_id + labels[labelled], split="train"))
     text = {name: records[name].astype(object).where(known(records, name), "") for name in _WRITTEN}
 
-    vehicles = table["vehicle_id"].to_numpy()
     counts = {
-        "ids": len(mined.representatives),
+        "ids": len(np.unique(labels[labelled])),
         "ids_of_one_image": int((records["vehicle_id"].value_counts() == 1).sum()),
         "images": len(records),
         "of": len(table),
     }
     found: dict[str, Any] = {**counts}
-    if (right := purity(mined.labels, vehicles)) is not None:
+    if (right := purity(labels, vehicles)) is not None:
+        # Identities of one vehicle are each right, so how many vehicles they are of belongs to it.
+        found["vehicles"] = len(np.unique(vehicles[labelled & (vehicles >= 0)]))
         found["purity"] = right
-        found["kmeans_purity"] = purity(kmeans_labels(features, found["ids"]), vehicles)
+        found["vehicles_in_test_set"] = n_vehicles
+        if options.kind == "identity_mining":  # with fewer clusters than vehicles, k-means could not be right
+            found["kmeans_purity"] = purity(kmeans_labels(features, n_vehicles, seed), vehicles)
     said = {"root": str(roots[0]), **found, "options": asdict(options), "seed": seed}
     made_by = {key: embeddings.meta.get(key) for key in ("checkpoint", "checkpoint_sha", "data")}
     write_atomically(file.with_suffix(".json"), json.dumps(said | made_by, indent=2) + "\n")
     write_atomically(file, pd.DataFrame(text).to_csv(index=False))
-    log.info(
-        "Mined %d identities (%d of one image) in %d of %d images%s: %s",
-        *counts.values(),
-        "" if right is None else f", {right:.1%} right (k-means, all images: {found['kmeans_purity']:.1%})",
-        file,
-    )
+    log.info("Mined %d identities (%d of one image) in %d of %d images%s: %s", *counts.values(), _judged(found), file)
+
+
+def _judged(found: Mapping[str, Any]) -> str:
+    """How right the identities are, in words; nothing where vehicles are hidden."""
+    if "purity" not in found:
+        return ""
+    said = f", of {found['vehicles']} of {found['vehicles_in_test_set']} vehicles, {found['purity']:.1%} right"
+    if "kmeans_purity" in found:
+        clusters = f"{found['vehicles_in_test_set']} clusters of all images"
+        said += f" (k-means, {clusters}: {found['kmeans_purity']:.1%})"
+    return said
+
+
+def _labels(
+    features: Tensor, n_queries: int, options: Mining, tracks: Integers, seed: int, n_vehicles: int
+) -> Integers:
+    """Pseudo-identity of each query, then of each gallery image, from 0; -1 for none."""
+    if options.kind == "identity_mining":
+        return mine_identities(features, n_queries, options, tracks, seed).labels
+    if options.clusters is None and n_vehicles == 0:
+        raise ConfigError(
+            "mine.kind=kmeans needs the number of vehicles, which are hidden here; pass mine.clusters=<number> (333 "
+            "for CityFlow's test set)."
+        )
+    return kmeans_labels(features, options.clusters or n_vehicles, seed)
 
 
 def _sides(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ from src.retrieval.track_features import average_track_features, track_numbers, 
 
 MiningDistance = Literal["euclidean", "angle", "reranked"]
 TrackKind = Literal["average", "weighted"]
+MiningKind = Literal["identity_mining", "kmeans"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Mining:
         k1: Of the re-ranking, see `KReciprocalDistance`.
         k2: Of the re-ranking.
         lambda_value: Of the re-ranking.
+        kind: `"kmeans"` puts every image into one of so many clusters instead, which the paper compares with (Table 4).
+        clusters: How many; None for as many as there are vehicles, where those are known.
 
     Raises:
         ValueError: If a value is none of the possible ones.
@@ -51,12 +54,15 @@ class Mining:
     k1: int = 50
     k2: int = 15
     lambda_value: float = 0.3
+    kind: MiningKind = "identity_mining"
+    clusters: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("d_n_distance", get_args(MiningDistance)),
             ("d_p_distance", get_args(MiningDistance)),
             ("tracks", (*get_args(TrackKind), None)),
+            ("kind", get_args(MiningKind)),
         ):
             if (value := getattr(self, name)) not in allowed:
                 shown = ", ".join("null" if one is None else one for one in allowed)
@@ -64,6 +70,8 @@ class Mining:
         for name in ("d_n", "d_p"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"mine.{name} is {getattr(self, name)}, expected a distance above 0.")
+        if self.clusters is not None and self.clusters < 1:
+            raise ValueError(f"mine.clusters is {self.clusters}, expected at least 1, or null.")
 
 
 @dataclass(frozen=True)
@@ -194,7 +202,18 @@ def purity(labels: Integers, vehicles: Integers) -> float | None:
 
 
 def kmeans_labels(features: Tensor, clusters: int, seed: int = 0) -> Integers:
-    """What identity mining is compared with in the paper: every image in one of so many k-means clusters, `(N,)`."""
+    """What identity mining is compared with in the paper: every image in one of so many k-means clusters, `(N,)`.
+
+    Args:
+        features: L2-normalised `(N, D)`.
+        clusters: How many. With fewer than there are vehicles, some clusters have to mix them, whatever the features.
+        seed: Draws the first centres.
+
+    Raises:
+        ValueError: If there are more clusters than images.
+    """
+    if clusters > len(features):
+        raise ValueError(f"mine.clusters is {clusters}, but there are only {len(features)} images; pass fewer.")
     from sklearn.cluster import KMeans
 
     means = KMeans(clusters, n_init=1, random_state=seed)

@@ -63,7 +63,7 @@ def test_the_file_holds_what_was_mined_and_what_made_it(cars, tmp_path):
     assert said["ids"] == file["vehicle_id"].nunique() >= N_VEHICLES
     assert said["ids_of_one_image"] == (file["vehicle_id"].value_counts() == 1).sum()
     assert said["purity"] == 1
-    assert 0 < said["kmeans_purity"] <= 1
+    assert (said["vehicles"], said["vehicles_in_test_set"]) == (N_VEHICLES, N_VEHICLES)
     assert said["options"]["d_n"] == 0.8
     assert said["checkpoint_sha"] == "x"
     assert file["vehicle_id"].min() == 1_000_000
@@ -91,6 +91,40 @@ def test_test_labels_tell_the_purity_and_nothing_else(cars, tmp_path):
         assert (tmp_path / f"other_{number}.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
         assert told.get("purity") != said["purity"]
     assert "purity" not in told  # hidden vehicles
+
+
+def test_kmeans_is_measured_at_the_true_number_of_vehicles(cars, tmp_path, caplog):
+    """Six clusters of six tight vehicles are right; as many as were mined before would be a matter of that number."""
+    caplog.set_level("INFO")
+    table = cars.table.iloc[cars.rows]
+    centres = F.normalize(torch.eye(20, 16)[table["vehicle_id"].to_numpy() % 16])
+    tight = replace(cars, features=F.normalize(centres + 0.01 * torch.randn(len(table), 16)))
+    few = Mining(d_n=0.5, d_p=0.005, first=0)  # only the chosen ones themselves
+    _, said = mined(tight, tmp_path / "few.csv", few)
+    assert (said["ids"], said["vehicles"], said["vehicles_in_test_set"]) == (N_VEHICLES, N_VEHICLES, N_VEHICLES)
+    assert said["kmeans_purity"] > 0.8
+    _, said = mined(cars, tmp_path / "one.csv", Mining(d_n=100, d_p=2.1, first=0))
+    assert (said["ids"], said["vehicles_in_test_set"]) == (1, N_VEHICLES)
+    assert said["kmeans_purity"] > 0.5 > said["purity"]
+    assert f"of {said['vehicles']} of 6 vehicles" in caplog.text
+    assert "(k-means, 6 clusters of all images:" in caplog.text
+
+
+def test_clusters_instead_of_mined_identities(cars, tmp_path):
+    file, said = mined(cars, tmp_path / "clusters.csv", Mining(kind="kmeans"))
+    assert said["ids"] == file["vehicle_id"].nunique() == N_VEHICLES
+    assert said["images"] == len(file) == said["of"] - 1  # all of them, copies once
+    assert "kmeans_purity" not in said
+    file, said = mined(cars, tmp_path / "more.csv", Mining(kind="kmeans", clusters=9))
+    assert said["ids"] == file["vehicle_id"].nunique() == 9
+    table = cars.table.copy()
+    table.loc[table["split"] != "train", "vehicle_id"] = -1
+    hidden = replace(cars, table=table)
+    with pytest.raises(ConfigError, match=r"hidden here; pass mine\.clusters=<number> \(333"):
+        mined(hidden, tmp_path / "hidden.csv", Mining(kind="kmeans"))
+    again, said = mined(hidden, tmp_path / "hidden.csv", Mining(kind="kmeans", clusters=9))
+    pd.testing.assert_frame_equal(again, file)
+    assert "purity" not in said
 
 
 def test_pseudo_identities_lie_beyond_the_training_identities(cars, tmp_path):

@@ -212,4 +212,21 @@ def test_clusters_hold_every_image():
     assert purity(labels, own) > 0.9
     features, own = vehicles(9, noise=0.5)
     mined = mine_identities(features, 40, Mining(d_n=0.9, d_p=0.5)).labels
-    assert purity(mined, own) > purity(kmeans_labels(features, mined.max() + 1), own)
+    assert purity(mined, own) > purity(kmeans_labels(features, 15), own)
+    with pytest.raises(ValueError, match=r"mine\.clusters is 151, but there are only 150 images"):
+        kmeans_labels(features, 151)
+
+
+def test_too_few_clusters_cannot_be_right():
+    """Of perfect features k-means gets every image right, but not with fewer clusters than vehicles."""
+    features, own = vehicles(9, noise=1e-4)
+    assert purity(kmeans_labels(features, 15), own) > 0.9
+    few = purity(kmeans_labels(features, 5), own)
+    assert few <= np.sort(np.bincount(own))[-5:].sum() / len(own)
+
+
+def test_wrong_options_of_clusters_are_refused():
+    with pytest.raises(ValueError, match=r"mine\.kind is 'dbscan', expected one of identity_mining, kmeans"):
+        Mining(kind="dbscan")
+    with pytest.raises(ValueError, match=r"mine\.clusters is 0, expected at least 1, or null"):
+        Mining(clusters=0)
