@@ -10,13 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from src.data import Task, build_tasks, training_records
 from src.evaluation.metrics_file import write_metrics
 from src.evaluation.rank_list_files import choose_rank_lists, write_rank_lists
-from src.evaluation.task_results import TaskResult, evaluate_task
+from src.evaluation.task_results import TaskResult, evaluate_task, require_same_images
 from src.evaluation.wandb_tables import log_results, open_run
 from src.figures.curves import draw_roc
 from src.figures.tables import print_metrics
 from src.figures.trips import draw_trips
-from src.retrieval import Embeddings, Index, make_steps, recall, same_images, search
-from src.runtime.errors import ConfigError
+from src.retrieval import Embeddings, Index, make_steps, recall, search
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +37,7 @@ def measure(
     Returns:
         What `metrics.json` says.
     """
-    if not all(same_images(models[0], model) for model in models[1:]):
-        names = ", ".join(f"{model.meta['data']['name']} {model.meta['data']['fingerprint']}" for model in models)
-        raise ConfigError(f"The embeddings are of different images ({names}), expected the same for all models.")
+    require_same_images(models)
     options, first, folder = cfg.retrieval, models[0], Path(cfg.paths.run_dir)
     steps = make_steps(options.steps, options)
     tasks = build_tasks(first.table, **first.meta["evaluation"])

@@ -24,10 +24,12 @@ from src.retrieval import (
     VerificationResult,
     evaluate_distance,
     label_of_track,
+    same_images,
     start,
     take,
     verify,
 )
+from src.runtime.errors import ConfigError
 
 RANKS = (1, 5, 10, 20)
 
@@ -93,6 +95,22 @@ class TaskResult:
         """Standard deviation of each mean over the trials."""
         ranks = {str(k): float(np.std([trial["rank"][str(k)] for trial in trials])) for k in RANKS}
         return {name: float(np.std([trial[name] for trial in trials])) for name in ("mAP", "mINP")} | {"rank": ranks}
+
+
+def require_same_images(models: Sequence[Embeddings]) -> None:
+    """Refuses to join embeddings of different images, or of the same in another order, which would be nonsense.
+
+    Raises:
+        ConfigError: Names the data sets.
+    """
+    if all(same_images(models[0], model) for model in models[1:]):
+        return
+    data = [model.meta.get("data", {}) for model in models]
+    names = ", ".join(f"{one.get('name')} {one.get('fingerprint')}" for one in data)
+    raise ConfigError(
+        f"The embeddings are of different images, or of the same in another order ({names}), expected the same for all "
+        "models; embed one data set with all of them."
+    )
 
 
 def evaluate_task(

@@ -1,5 +1,7 @@
 """From hidden vehicles to the challenge's file."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 
 from src.data import make_table
 from src.evaluation import submission
-from src.retrieval import Embeddings, write_embeddings
+from src.retrieval import Embeddings, read_embeddings, write_embeddings
 from src.runtime.errors import ConfigError
 
 
@@ -49,6 +51,48 @@ def test_post_processing_comes_before(composed, hidden):
         assert [len({(image - 1) // 10 for image in line[i : i + 10]}) for i in range(0, 100, 10)] == [1] * 10
     with pytest.raises(ConfigError, match="add expand_tracks"):
         submission.run(composed(f"embeddings={folder}", "retrieval.steps=[track_features]", config="submit"))
+
+
+def write_permuted(hidden) -> Path:
+    """Embeddings of the same images by another model, whose gallery is listed in another order."""
+    folder, _ = hidden
+    stored = read_embeddings(folder)
+    order = np.concatenate([np.arange(10), 10 + np.random.default_rng(0).permutation(130)])
+    table = stored.table.iloc[order].reset_index(drop=True)
+    features = stored.features[torch.from_numpy(order[5:] - 5)]
+    other = folder.parent / "permuted"
+    write_embeddings(other, Embeddings(features, stored.rows, table, None, stored.meta))
+    return other
+
+
+@pytest.mark.parametrize("step", ["concatenate", "sum_distances"])
+def test_models_that_saw_other_images_are_not_joined(composed, hidden, step):
+    folder, _ = hidden
+    other = write_permuted(hidden)
+    steps = f"retrieval.steps=[{step}]"
+    with pytest.raises(ConfigError, match="are of different images, or of the same in another order"):
+        submission.run(composed(f"embeddings=[{folder},{other}]", steps, config="submit"))
+    out = submission.run(composed(f"embeddings=[{folder},{folder}]", steps, config="submit"))
+    assert lines(out) == lines(submission.run(composed(f"embeddings={folder}", config="submit")))
+
+
+def test_what_a_filter_takes_out_fills_the_list(composed, hidden, caplog):
+    folder, features = hidden
+    stored = read_embeddings(folder)
+    table = stored.table.copy()
+    table["timestamp"] = [0.0] * 10 + [float(i) for i in range(130)]
+    write_embeddings(folder, Embeddings(stored.features, stored.rows, table, None, stored.meta))
+    out = submission.run(
+        composed(
+            f"embeddings={folder}", "retrieval.steps=[time_window]", "retrieval.time_window.tau=29.5", config="submit"
+        )
+    )
+    distances = torch.cdist(features[:5].double(), features[5:].double()).numpy()
+    for found, row in zip(lines(out), distances, strict=True):
+        inside, outside = np.arange(30), np.arange(30, 130)
+        expected = [*inside[row[inside].argsort()], *outside[row[outside].argsort()]]
+        assert (np.array(found) - 1).tolist() == expected[:100]
+    assert "Filters leave 5 queries fewer than 100 images" in caplog.text
 
 
 def test_too_small_a_gallery_is_refused(composed, tmp_path):
