@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.table import DataError
+from src.runtime.whole_files import write_atomically
 
 #: Gallery images a line; the challenge's server counts no more.
 MATCHES = 100
@@ -32,8 +33,7 @@ def write_submission(path: Path, ranking: NDArray[np.int64], n_gallery: int) -> 
         )
     lines = [" ".join(map(str, places)) for places in (ranking[:, :MATCHES] + 1).tolist()]
     _check_lines(path, lines, len(ranking), n_gallery)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+    write_atomically(path, "".join(f"{line}\n" for line in lines))
 
 
 def check_submission(path: Path, n_queries: int, n_gallery: int) -> None:

@@ -1,7 +1,10 @@
 """An embeddings folder that grows: what is done survives a killed process, and the next version replaces the last."""
 
+import errno
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from src.retrieval import Embeddings, Index, write_embeddings
 from src.runtime.errors import ConfigError
+from src.runtime.whole_files import remedy
 
 Keys = NDArray[np.int64]
 _KEYS, _SHARDS, _NEXT, _INDEX, _META = "keys.safetensors", "shards", ".next", "index", "meta.json"
@@ -66,13 +70,13 @@ class Shards:
 
     def add(self, keys: Keys, features: NDArray[np.float32]) -> None:
         """Writes the features `(n, D)` of some images, whole or not at all."""
-        folder = self._folder / _SHARDS
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{secrets.token_hex(8)}.safetensors"
+        file = self._folder / _SHARDS / f"{secrets.token_hex(8)}.safetensors"
         unfinished = file.with_suffix(".part")
         tensors = {"keys": torch.from_numpy(keys), "features": torch.from_numpy(features)}
-        save_file(tensors, unfinished, {"made_by": self._made_by})
-        unfinished.replace(file)
+        with self._one_sentence():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, unfinished, {"made_by": self._made_by})
+            unfinished.replace(file)
 
     def finish(self, embeddings: Embeddings, keys: Keys, index: Index | None) -> None:
         """Makes a whole folder of it.
@@ -83,13 +87,28 @@ class Shards:
             index: To be searched instead of the features, if any.
         """
         new = self._folder / _NEXT
-        new.mkdir(parents=True)
-        save_file({"keys": torch.from_numpy(keys)}, new / _KEYS, {"made_by": self._made_by})
-        if index is not None:
-            index.save(new / _INDEX)
-        write_embeddings(new, embeddings)
-        self._move()
+        with self._one_sentence():
+            new.mkdir(parents=True)
+            save_file({"keys": torch.from_numpy(keys)}, new / _KEYS, {"made_by": self._made_by})
+            if index is not None:
+                index.save(new / _INDEX)
+            write_embeddings(new, embeddings)
+            self._move()
         shutil.rmtree(self._folder / _SHARDS, ignore_errors=True)
+
+    @contextmanager
+    def _one_sentence(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            number = error.errno if isinstance(error, OSError) else None
+            reason = (isinstance(error, OSError) and error.strerror) or error
+            if number is None and "No space left" in str(error):
+                number = errno.ENOSPC
+            raise OSError(
+                f"{self._folder} cannot be written ({reason}). {remedy(number)} with out=<folder>; what is embedded "
+                "there already is not lost."
+            ) from error
 
     def _move(self) -> None:
         new = self._folder / _NEXT

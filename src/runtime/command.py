@@ -1,5 +1,6 @@
 """What all commands share: where their configurations are, and one sentence for the user when something is wrong."""
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -9,6 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from src.runtime.errors import one_sentence_errors
+from src.runtime.home_folder import expand_home, expanded
 from src.runtime.resolvers import register_resolvers
 
 _SRC = Path(__file__).resolve().parent.parent
@@ -29,9 +31,15 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[..., Any]:
         @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)
         @wraps(function)
-        def main(cfg: DictConfig) -> Any:
+        def composed(cfg: DictConfig) -> Any:
             with one_sentence_errors():
+                expand_home(cfg)
                 return function(cfg)
+
+        @wraps(function)
+        def main() -> Any:
+            sys.argv[1:] = expanded(sys.argv[1:])
+            return composed()
 
         return main
 

@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -23,9 +24,13 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
         temporary.replace(path)
     except OSError as error:
         kept = "; the file that was there is as it was" if path.is_file() else ""
-        raise OSError(
-            f"{path} cannot be written ({error.strerror}){kept}. Make room there, or choose another folder."
-        ) from error
+        raise OSError(f"{path} cannot be written ({error.strerror}){kept}. {remedy(error.errno)}.") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remedy(number: int | None) -> str:
+    """What helps against an error of writing, by its `errno`: room on a full disk, else another folder."""
+    full = number in (errno.ENOSPC, errno.EDQUOT)
+    return "Make room there, or choose another folder" if full else "Choose another folder"
