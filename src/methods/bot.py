@@ -1,6 +1,6 @@
 """BoT, the strong baseline with a batch-normalisation neck."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class BoT(ReIDMethod):
         squared: Triplet loss on squared distances.
         soft: Softened hinge of the triplet loss, margin included.
         embedding: Test on the feature after or before the neck.
+        metric_loss: Takes the place of the triplet loss: called with pooled features `(B, D)` and labels `(B,)`, gives
+            a number. Any loss of this form will do, with parameters of its own or without.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class BoT(ReIDMethod):
         squared: bool = False,
         soft: bool = False,
         embedding: Literal["after_neck", "before_neck"] = "after_neck",
+        metric_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -49,6 +52,7 @@ class BoT(ReIDMethod):
         self.squared = squared
         self.soft = soft
         self.embedding = embedding
+        self.metric_loss = metric_loss
 
     @property
     def head(self) -> Sequence[nn.Module]:
@@ -61,10 +65,11 @@ class BoT(ReIDMethod):
         return self.neck.bn(pooled) if self.embedding == "after_neck" else pooled
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy after the neck, batch-hard triplet before it."""
+        """Cross-entropy after the neck, batch-hard triplet or another metric loss before it."""
         pooled = self.pool(self.backbone(batch["image"]))
         _, logits = self.neck(pooled)
-        return {
-            "cross_entropy": cross_entropy(logits, batch["label"], self.smoothing, self.smoothing_kind),
-            "triplet": batch_hard_triplet(pooled, batch["label"], self.margin, self.squared, self.soft),
-        }
+        label = batch["label"]
+        losses = {"cross_entropy": cross_entropy(logits, label, self.smoothing, self.smoothing_kind)}
+        if self.metric_loss is not None:
+            return losses | {"metric": self.metric_loss(pooled, label)}
+        return losses | {"triplet": batch_hard_triplet(pooled, label, self.margin, self.squared, self.soft)}

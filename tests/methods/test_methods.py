@@ -118,3 +118,25 @@ def test_the_position_in_the_batch_means_nothing(batch, make):
     shuffled = {name: value[order] for name, value in batch.items()}
     for name, loss in method.losses(batch).items():
         torch.testing.assert_close(method.losses(shuffled)[name], loss)
+
+
+class Spread(torch.nn.Module):
+    """A metric loss with a parameter of its own."""
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(scale))
+
+    def forward(self, features, labels):
+        return self.scale * (features * labels[:, None]).square().mean()
+
+
+def test_bot_with_another_metric_loss(batch):
+    method = BoT(backbone(), num_classes=4, metric_loss=Spread(2.0))
+    losses = method.losses(batch)
+    assert set(losses) == {"cross_entropy", "metric"}
+    pooled = method.backbone(batch["image"]).mean(dim=(2, 3))
+    torch.testing.assert_close(losses["metric"], 2 * (pooled * batch["label"][:, None]).square().mean())
+    (gradient,) = torch.autograd.grad(losses["metric"], method.metric_loss.scale)
+    torch.testing.assert_close(gradient, losses["metric"] / 2)
+    assert "metric_loss.scale" in dict(method.named_parameters())  # it is trained and saved with the rest

@@ -10,45 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from src.retrieval.steps.distance_steps import (
-    AttributeConstraint,
-    CameraVerification,
-    KReciprocal,
-    SpatioTemporal,
-    SumDistances,
-    TimeWindow,
-)
-from src.retrieval.steps.feature_steps import (
-    Average,
-    Concatenate,
-    DBSCANExpansion,
-    QueryExpansion,
-    QueryGroups,
-    TrackFeatures,
-)
-from src.retrieval.steps.ranking_steps import ExpandTracks, GroupReranked
+from src.retrieval.steps import distance_steps, feature_steps, ranking_steps
 from src.retrieval.steps.state import State
 from src.retrieval.steps.step import Step, StepError
 
-#: Name → step, in an order that makes sense.
+#: Name → step: all of these files, in an order that makes sense.
 STEPS: dict[str, type[Step]] = {
     step.name: step
-    for step in (
-        Average,
-        Concatenate,
-        DBSCANExpansion,
-        QueryExpansion,
-        QueryGroups,
-        TrackFeatures,
-        SpatioTemporal,
-        AttributeConstraint,
-        KReciprocal,
-        SumDistances,
-        CameraVerification,
-        TimeWindow,
-        ExpandTracks,
-        GroupReranked,
-    )
+    for module in (feature_steps, distance_steps, ranking_steps)
+    for step in vars(module).values()
+    if isinstance(step, type) and issubclass(step, Step) and "name" in vars(step)
 }
 
 __all__ = ["STEPS", "Step", "StepError", "make_steps", "take"]
