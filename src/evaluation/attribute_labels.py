@@ -103,7 +103,7 @@ def _refuse_two(methods: dict[str, ReIDMethod]) -> None:
 
 def _data_set(cfg: DictConfig, method: ReIDMethod) -> pd.DataFrame:
     """The records to label of a data set, each image once."""
-    data = evaluation_data(method, cfg.get("data"), **loading(cfg))
+    data = evaluation_data(method, cfg.get("data"), tasks=[], **loading(cfg))  # images of one camera have colours too
     data.setup("test")
     table = data.table[data.table["split"].isin([*cfg.splits])].drop_duplicates(["path", "box"]).reset_index(drop=True)
     if table.empty:

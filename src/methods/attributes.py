@@ -1,7 +1,7 @@
 """Attributes of vehicles, colour and type: what learning them has in common, and a classifier of one of them."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -43,9 +43,10 @@ class Accuracy(nn.Module):
         super().__init__()
         keys = [f"{stage}_{name}" for stage in ("train", "val") for name in attributes]
         self.shares = nn.ModuleDict({key: MeanMetric() for key in keys})
+        self._labelled: dict[tuple[int, str, str], bool] = {}
 
     def log(self, method: LightningModule, stage: str, logits: Mapping[str, Tensor], batch: Batch) -> None:
-        """Counts a batch; the epoch's share is logged as `<stage>/<attribute>_accuracy`.
+        """Counts a batch; the epoch's share is logged as `<stage>/<attribute>_accuracy`, where there are labels.
 
         Args:
             method: The module that logs.
@@ -54,10 +55,26 @@ class Accuracy(nn.Module):
             batch: The batch, with the places of the right names.
         """
         for name, scores in logits.items():
+            if not self._has_labels(method, stage, name):
+                continue
             known = batch[name] >= 0
             share = cast(MeanMetric, self.shares[f"{stage}_{name}"])
             share.update((scores.argmax(dim=1) == batch[name])[known].float())
             method.log(f"{stage}/{name}_accuracy", share, on_step=False, on_epoch=True)
+
+    def _has_labels(self, method: LightningModule, stage: str, attribute: str) -> bool:
+        """Whether any image of a stage has a label that was learnt: without, the share would be NaN.
+
+        By the table, which is the same in all processes, and not by the batch: they must all log the same.
+        """
+        data: Any = getattr(getattr(method, "_trainer", None), "datamodule", None)
+        if data is None:
+            return True
+        key = (id(data), stage, attribute)
+        if key not in self._labelled:
+            table = data.table[data.table["split"] == "train"] if stage == "train" else data.table.iloc[data.eval_rows]
+            self._labelled[key] = bool(set(table[attribute]) & set(data.names[attribute]))
+        return self._labelled[key]
 
 
 class AttributeClassifier(VehicleNet):

@@ -49,6 +49,7 @@ def check_run(cfg: DictConfig) -> None:
     Raises:
         ConfigError: If the folder holds results, or there are no stages, or none of the name to start at.
         ValueError: If a post-processing step or a way of mining cannot be.
+        DataError: If a later stage's data set cannot be read, or has a task that no query of it has an answer to.
     """
     refuse_finished(Path(cfg.paths.run_dir))
     make_steps(cfg.retrieval.steps, cfg.retrieval)
@@ -59,6 +60,9 @@ def check_run(cfg: DictConfig) -> None:
         raise ConfigError("stages is empty; a run needs at least one.")
     if cfg.start is not None and cfg.start not in cfg.stages:
         raise ConfigError(f"start is {cfg.start!r}, expected one of the stages {', '.join(map(str, cfg.stages))}.")
+    for stage in cfg.stages.values():
+        if stage.data != cfg.stages[next(iter(cfg.stages))].data:  # that one is read before anything is trained anyway
+            build_data(stage.data, transforms=stage.transforms, **loading(cfg)).setup("fit")
     if cfg.test_checkpoint not in ("best", "last"):
         raise ConfigError(f"test_checkpoint is {cfg.test_checkpoint!r}, expected last or best.")
 

@@ -1,5 +1,9 @@
 """The classifier of one attribute, and the share it names right."""
 
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.nn import functional as F
@@ -57,3 +61,31 @@ def test_accuracy_counts_what_is_known_over_all_batches():
             right += place >= 0 and scores.index(max(scores)) == place
     assert log.metrics["val/colour_accuracy"].compute().item() == pytest.approx(right / known)
     assert accuracy.state_dict() == {}
+
+
+class Trained(Log):
+    """A method in a trainer, with the data set that it is trained and validated on."""
+
+    def __init__(self, colours, learnt):
+        super().__init__()
+        table = pd.DataFrame({"split": ["train", "train", "query", "gallery"], "colour": colours})
+        data = SimpleNamespace(table=table, eval_rows=np.array([2, 3]), names={"colour": learnt})
+        self._trainer = SimpleNamespace(datamodule=data)
+
+
+@pytest.mark.parametrize(
+    ("colours", "logged"),
+    [
+        (["red", "", "red", ""], ["train", "val"]),
+        (["red", "white", "", ""], ["train"]),
+        (["red", "white", "pink", ""], ["train"]),  # which no training image has
+        (["", "", "red", "red"], []),  # nothing was learnt
+    ],
+)
+def test_without_labels_nothing_is_logged(colours, logged):
+    learnt = sorted(set(colours[:2]) - {""})
+    accuracy, log = Accuracy(["colour"]), Trained(colours, learnt)
+    for stage in ("train", "val"):
+        for known in (torch.tensor([-1, -1]), torch.tensor([-1, 0])):  # a batch without any is logged like the others
+            accuracy.log(log, stage, {"colour": torch.randn(2, 2)}, {"colour": known})
+            assert (f"{stage}/colour_accuracy" in log.metrics) == (stage in logged)

@@ -8,6 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from src.checkpoints.checkpoint_file import load_checkpoint
+from src.data import DataError
 from src.methods.bot import BoT
 from src.networks import Backbone
 from src.runtime.errors import ConfigError
@@ -59,6 +60,19 @@ def test_the_second_stage_takes_over_everything_but_the_classifier_and_counts_on
     assert (run / "figures/curves_pool.png").is_file()
     assert (run / "figures/curves_target.png").is_file()
     assert load_checkpoint(run / "stages/target/last.ckpt")["reid"]["labels"][0] == ["quickstart_veri", 1]
+
+
+def test_a_later_stage_without_an_answer_is_refused_before_the_first_is_trained(checked, tmp_path):
+    """All positives are of the query's own camera, so that every number would be NaN."""
+    rows = [f"{number}.jpg,{number % 4},{'train' if number % 4 < 2 else 'test'},3" for number in range(12)]
+    (tmp_path / "table.csv").write_text("\n".join(["path,vehicle_id,split,camera_id", *rows]))
+    for number in range(12):
+        (tmp_path / f"{number}.jpg").touch()
+    target = [one for one in TWO if "stages.target.data" not in one]
+    cfg = checked(*target, "data@stages.target.data=csv", f"stages.target.data.root={tmp_path}")
+    with pytest.raises(DataError, match=r"the rule same_camera leaves none of the 6 queries .* \(camera_id\)"):
+        stages.run(cfg)
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 def test_a_run_can_start_at_a_later_stage_from_a_checkpoint(checked, tmp_path):
