@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from src.data.dataset import Item, ReIDDataset, train_labels
 from src.data.holdout import hold_out
-from src.data.layouts import LAYOUTS, HasCameraDistances, Layout, Pool
+from src.data.layouts import HasCameraDistances, Layout, Pool
 from src.data.layouts.extra import add_extra
 from src.data.loader_processes import ignore_sigterm
 from src.data.masks import find_masks, require_masks
@@ -162,10 +162,9 @@ class ReIDDataModule(LightningDataModule):
     def _check_needs(self, train: pd.DataFrame) -> None:
         for need in sorted(self._needs):
             if not known(train, need).any():
-                having = ", ".join(layout.__name__ for layout in LAYOUTS if need in layout.provides)
                 raise DataError(
-                    f"The method needs {need!r} of the training images, and data set {self.name!r} has none; choose a "
-                    f"data set whose layout can provide it ({having}) or another method."
+                    f"The method needs {need!r} of the training images, and data set {self.name!r} has none; bring it "
+                    "with data.extra=<CSV file>, or choose another data set or another method."
                 )
 
     def summary(self) -> str:

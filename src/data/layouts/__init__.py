@@ -1,6 +1,6 @@
 """Parsers: one small class a data set, folder → record table."""
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -39,12 +39,8 @@ class HasCameraDistances(Protocol):
         ...
 
 
-#: Every parser, for messages that say where else to look.
-LAYOUTS: tuple[type[Any], ...] = (DayNight, VeRi776, VehicleID, VehicleX, VeriWild, VeriWild2, CityFlow, CompCars, CSV)
-
 __all__ = [
     "CSV",
-    "LAYOUTS",
     "CityFlow",
     "CompCars",
     "DayNight",
