@@ -63,7 +63,6 @@ class AttributeGuided(ReIDMethod):
         self.names: Names = {attribute: tuple(names[attribute]) for attribute in attributes}
         counts = {attribute: len(found) for attribute, found in self.names.items()}
         self.network = AttributeGuidedNetwork(backbone, num_classes, counts, dimension, attribute_dimension)
-        # Centres are of classes: a stage that replaces "classifier" replaces them too.
         self.classifier_centers = CenterLoss(num_classes, dimension, center_rate)
         self.margin = margin
         self.center_weight = center_weight

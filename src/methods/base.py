@@ -10,9 +10,11 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.losses import CenterLoss
 from src.methods.optim import Optim
 from src.methods.tta import Batch, Views
 from src.networks import Backbone
+from src.networks.blocks.bnneck import Classifier
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +86,16 @@ class ReIDMethod(LightningModule):
 
     def drop_classifier(self) -> None:
         """Forgets the classes, which take memory and play no part in embedding; the method cannot train any more."""
-        for module in self.modules():
-            if isinstance(getattr(module, "classifier", None), nn.Linear):
-                module.classifier = nn.Identity()
+        for parent in [*self.modules()]:
+            for name, module in parent.named_children():
+                if isinstance(module, Classifier):
+                    setattr(parent, name, nn.Identity())
+
+    @property
+    def class_modules(self) -> tuple[str, ...]:
+        """Names of the modules that are of the training classes: classifiers and centres."""
+        kinds = (Classifier, CenterLoss)
+        return tuple(name for name, module in self.named_modules() if isinstance(module, kinds))
 
     @property
     def feature_maps(self) -> dict[str, nn.Module]:
@@ -153,15 +162,21 @@ class ReIDMethod(LightningModule):
 
         Args:
             weights: A state dict.
-            replace: Parts of names, `"classifier"`: what has one in its name starts anew.
+            replace: Parts of names: what has one in its name starts anew. `"classifier"` also stands for all modules of
+                the training classes.
             source: Where the weights are from, for the message.
             allow_partial: Take over what fits by name and shape, and say what does not.
 
         Raises:
             ValueError: If any other name or shape differs, or with `allow_partial` all of them.
         """
+        of_classes = tuple(f"{name}." for name in self.class_modules) if "classifier" in replace else ()
         own, given = (
-            {name: value for name, value in state.items() if not any(part in name for part in replace)}
+            {
+                name: value
+                for name, value in state.items()
+                if not name.startswith(of_classes) and not any(part in name for part in replace)
+            }
             for state in (self.state_dict(), weights)
         )
         fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from src.losses import cross_entropy
 from src.methods.base import Batch, ReIDMethod
 from src.networks import GAP, Backbone
-from src.networks.blocks.bnneck import linear_classifier
+from src.networks.blocks.bnneck import Classifier
 
 
 class VehicleNet(ReIDMethod):
@@ -28,7 +28,7 @@ class VehicleNet(ReIDMethod):
         self.pool = GAP()
         self.reduce = nn.Linear(backbone.channels[-1], dimension)
         self.bn = nn.BatchNorm1d(dimension)
-        self.classifier = linear_classifier(dimension, num_classes, bias=True)
+        self.classifier = Classifier(dimension, num_classes, bias=True)
         nn.init.kaiming_normal_(self.reduce.weight, mode="fan_out")
         nn.init.zeros_(self.reduce.bias)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from src.networks.backbone.timm_backbone import Backbone
-from src.networks.blocks.bnneck import BNNeck, linear_classifier
+from src.networks.blocks.bnneck import BNNeck, Classifier
 from src.networks.blocks.pooling import GAP
 
 
@@ -42,7 +42,7 @@ class AttributeBranch(nn.Module):
     def __init__(self, dim: int, dimension: int, names: int) -> None:
         super().__init__()
         self.reduce = linear_layer(dim, dimension)
-        self.classifier = linear_classifier(dimension, names, bias=True)
+        self.classifier = Classifier(dimension, names, bias=True)
 
     def forward(self, f_bn: Tensor) -> tuple[Tensor, Tensor]:
         """The attribute's feature `(B, d)` and logits of features `(B, D)`."""

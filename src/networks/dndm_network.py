@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from src.networks.backbone.timm_backbone import Backbone
-from src.networks.blocks.bnneck import linear_classifier
+from src.networks.blocks.bnneck import Classifier
 from src.networks.blocks.class_awareness import ClassAwareness, Exchange, Form, Pairing, partners
 from src.networks.blocks.glare import GlareSuppression
 from src.networks.blocks.pooling import GAP
@@ -78,7 +78,7 @@ class DNDMNetwork(nn.Module):
             {str(s): ClassAwareness(channels[s - 1], channels[-1], form) for s in sorted(awareness_stages)}
         )
         self.pool = GAP()
-        self.classifier = linear_classifier(channels[-1], num_classes, bias=True) if num_classes else None
+        self.classifier = Classifier(channels[-1], num_classes, bias=True) if num_classes else None
         self.pairing: Pairing = pairing
 
     def forward(

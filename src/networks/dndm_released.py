@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from src.networks.backbone.timm_backbone import Backbone
 from src.networks.backbone.weights import load_renamed, read_state_dict
-from src.networks.blocks.bnneck import BNNeck, linear_classifier
+from src.networks.blocks.bnneck import BNNeck
 from src.networks.blocks.class_awareness import partners
 from src.networks.dndm_network import NIGHT
 
@@ -69,7 +69,9 @@ class ReleasedDNDM(nn.Module):
         self.backbone = backbone
         self.night_stem = deepcopy(backbone.stem)
         self.gate = nn.Linear(stem + 1, 1, bias=False)
-        self.projections = nn.ModuleList(linear_classifier(c, channels[-1], bias=False) for c in channels)
+        self.projections = nn.ModuleList(nn.Linear(c, channels[-1], bias=False) for c in channels)
+        for projection in self.projections:
+            nn.init.normal_(projection.get_parameter("weight"), std=0.001)
         self.neck = BNNeck(channels[-1], num_classes)
         self.swap_stems = swap_stems
 

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from src.losses import batch_hard_triplet, cross_domain_triplet, gate_loss
+from src.methods.attribute_guided import AttributeGuided
 from src.methods.bot import BoT
 from src.methods.dfr_st import DFRST
 from src.methods.dndm import DNDM, DNDMReleased
@@ -140,3 +141,24 @@ def test_bot_with_another_metric_loss(batch):
     (gradient,) = torch.autograd.grad(losses["metric"], method.metric_loss.scale)
     torch.testing.assert_close(gradient, losses["metric"] / 2)
     assert "metric_loss.scale" in dict(method.named_parameters())  # it is trained and saved with the rest
+
+
+def test_modules_of_the_training_classes_are_known_by_their_type(batch):
+    names = {"type": ["car", "bus"], "colour": ["red", "blue"]}
+    for method, expected in (
+        (BoT(backbone(), 4), {"neck.classifier"}),
+        (VehicleNet(backbone(), 4), {"classifier"}),
+        (DNDM(backbone(), 4), {"network.classifier"}),
+        (
+            AttributeGuided(backbone(), 4, names),
+            {
+                *("network.neck.classifier", "classifier_centers"),
+                *("network.branches.0.classifier", "network.branches.1.classifier"),
+            },
+        ),
+    ):
+        assert set(method.class_modules) == expected
+        before = method.eval()(batch)
+        method.drop_classifier()
+        assert all(name.endswith("centers") for name in method.class_modules)
+        torch.testing.assert_close(method(batch), before)

@@ -1,15 +1,19 @@
-"""The batch-normalisation neck of BoT and the initialisation of its classifier."""
+"""Batch-normalisation neck and classifier of BoT."""
 
 from torch import Tensor, nn
 
 
-def linear_classifier(dim: int, num_classes: int, bias: bool) -> nn.Linear:
-    """An identity classifier that starts close to zero (normal, deviation 0.001), as in BoT."""
-    classifier = nn.Linear(dim, num_classes, bias=bias)
-    nn.init.normal_(classifier.weight, std=0.001)
-    if bias:
-        nn.init.zeros_(classifier.bias)
-    return classifier
+class Classifier(nn.Linear):
+    """Linear classifier of the training classes; starts close to zero (normal, deviation 0.001), as in BoT.
+
+    Its type says that it is of these classes: it starts anew where they change, and embedding does without it.
+    """
+
+    def __init__(self, dim: int, num_classes: int, bias: bool) -> None:
+        super().__init__(dim, num_classes, bias=bias)
+        nn.init.normal_(self.weight, std=0.001)
+        if bias:
+            nn.init.zeros_(self.bias)
 
 
 class BNNeck(nn.Module):
@@ -28,7 +32,7 @@ class BNNeck(nn.Module):
         super().__init__()
         self.bn = nn.BatchNorm1d(dim)
         self.bn.bias.requires_grad_(False)
-        self.classifier = linear_classifier(dim, num_classes, bias=False)
+        self.classifier = Classifier(dim, num_classes, bias=False)
 
     def forward(self, f: Tensor) -> tuple[Tensor, Tensor]:
         """The normalised features `(B, D)` and the logits `(B, K)` of features `(B, D)`."""

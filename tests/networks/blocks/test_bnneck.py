@@ -1,7 +1,7 @@
 import torch
 
 from src.networks import BNNeck
-from src.networks.blocks.bnneck import linear_classifier
+from src.networks.blocks.bnneck import Classifier
 
 
 def test_normalises_and_classifies_through_the_origin():
@@ -26,6 +26,6 @@ def test_the_bias_of_the_normalisation_stays_zero():
 
 def test_classifier_starts_close_to_zero():
     torch.manual_seed(1)
-    classifier = linear_classifier(256, 100, bias=True)
+    classifier = Classifier(256, 100, bias=True)
     assert 0.0009 < classifier.weight.std().item() < 0.0011
     assert classifier.bias.count_nonzero() == 0
