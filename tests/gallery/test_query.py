@@ -69,6 +69,48 @@ def names_of(folder, hits):
     return [table.loc[hit.row, "path"].rpartition("/")[2] for hit in hits]
 
 
+@pytest.mark.parametrize(
+    ("option", "found"),
+    [
+        ("type=3008", ["3008"]),
+        ("type=[3008,1e5]", ["1e5", "3008"]),
+        ("type=true", ["true"]),
+        ("type=1e5", ["1e5"]),
+        ("type=null", ["null"]),
+        ("type=[]", ["1e5", "3008", "null", "suv", "true"]),
+        ("colour=null", ["1e5", "3008", "null", "suv", "true"]),  # which nothing is called
+        ("camera=03", ["suv"]),
+        ("camera=[03,0]", ["3008", "suv"]),
+        ("after=20251128", ["null", "suv"]),
+        ("before=20251126", ["3008", "true"]),
+        ("before=2025-11-26T12:00", ["3008", "true"]),
+        ("before=1764072000", ["3008"]),
+    ],
+)
+def test_filters_mean_what_was_typed(numeric, composed, capsys, option, found):
+    folder, image = numeric
+    (hits,) = query.run(composed(f"index={folder}", f"query={image}", "top=9", option, config="search"))
+    table = Gallery.open(folder).table
+    assert sorted(table.loc[hit.row, "type"] for hit in hits) == found
+
+
+@pytest.fixture
+def numeric(composed, untrained, quickstart_veri, tmp_path):
+    """An index of five images whose types YAML reads as something else, a day apart, and one of them."""
+    images = sorted((quickstart_veri / "image_query").glob("*.jpg"))[:5]
+    (tmp_path / "cars").mkdir()
+    lines = ["path;type;camera_id;timestamp"]
+    for number, (image, name) in enumerate(zip(images, ["3008", "true", "1e5", "null", "suv"], strict=True)):
+        shutil.copy(image, tmp_path / "cars" / f"{number}.jpg")
+        lines.append(
+            f"{number}.jpg;{name};{[0, 1, 2, 2, 3][number]};{1764028800 + 86400 * number}"
+        )  # from 2025-11-25 on
+    (tmp_path / "cars" / "table.csv").write_text("\n".join(lines))
+    options = (f"images={tmp_path}/cars/table.csv", f"out={tmp_path / 'numeric'}", "time_unit=unix")
+    build.run(composed(f"checkpoint={untrained('method=bot')}", *options, config="index"))
+    return tmp_path / "numeric", tmp_path / "cars" / "0.jpg"
+
+
 def test_a_folder_is_a_list_of_queries(find, gallery, tmp_path):
     (tmp_path / "queries").mkdir()
     for image in gallery[1][:3]:
