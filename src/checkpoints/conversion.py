@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Format:
-    """How another code base names what `BoT` has.
+    """Names that another code base has for what `BoT` has.
 
     Attributes:
         title: What it is called.
@@ -40,7 +40,7 @@ class Format:
     head: Mapping[str, str]
 
     def names(self, state: Mapping[str, Tensor]) -> dict[str, str]:
-        """How all names in a checkpoint begin, and ours."""
+        """Beginnings of all names in a checkpoint, and of ours."""
         names = {f"{self.trunk}{name}.": f"backbone.stem.{name}." for name in ("conv1", "bn1")}
         for s, count in enumerate(self.non_local(state), start=1):
             ours = f"backbone.stages.{s - 1}.layer{s}."
@@ -50,7 +50,7 @@ class Format:
         return names | dict(self.head)
 
     def non_local(self, state: Mapping[str, Tensor]) -> list[int]:
-        """How many non-local blocks each stage of a checkpoint ends with."""
+        """Number of non-local blocks that each stage of a checkpoint ends with."""
         return [_count(state, f"{self.trunk}NL_{s}.") for s in (1, 2, 3, 4)]
 
 
@@ -165,5 +165,5 @@ def _bot(cfg: DictConfig, path: Path, state: dict[str, Tensor], classes: int) ->
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbers follow a prefix."""
+    """Count of the numbers that follow a prefix."""
     return len({name.removeprefix(prefix).partition(".")[0] for name in state if name.startswith(prefix)})

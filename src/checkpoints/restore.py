@@ -51,7 +51,7 @@ def saved_transforms(method: ReIDMethod) -> Transforms:
 
 
 def views_of(method: ReIDMethod, asked: Mapping[str, Any]) -> Views:
-    """How often a method looks at an image at test: what is asked for, else what the run of its checkpoint said.
+    """Views of an image at test: what is asked for, else what the run of its checkpoint said.
 
     Args:
         method: As its checkpoint has it, or in training.

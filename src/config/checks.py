@@ -1,4 +1,4 @@
-"""What a configuration may say: where the files are, which keys exist, what composes with what."""
+"""Checks of a configuration: which keys exist, what composes with what."""
 
 import difflib
 import inspect
@@ -21,7 +21,7 @@ TARGET_PACKAGES = ("src.data.", "src.methods.", "src.networks.", "src.training."
 
 
 def one_or_more(value: str | Sequence[str]) -> list[str]:
-    """What a key that takes one value or a list of them was given, as a list."""
+    """List of what a key that takes one value or several was given."""
     return [value] if isinstance(value, str) else [*value]
 
 

@@ -37,5 +37,5 @@ def build_data(node: DictConfig, **options: Any) -> ReIDDataModule:
 
 
 def loading(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """How a command loads images, from its configuration: arguments of the data module."""
+    """Arguments of the data module on how a command loads images, from its configuration."""
     return {key: cfg[key] for key in ("seed", "workers", "eval_batch_size")}

@@ -1,4 +1,4 @@
-"""Which keys a configuration has, and what each means."""
+"""Keys of a configuration, and what each means."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

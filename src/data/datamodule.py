@@ -121,7 +121,7 @@ class ReIDDataModule(LightningDataModule):
 
     @property
     def evaluation(self) -> dict[str, Any]:
-        """What makes the tasks from the table: the arguments of `build_tasks`."""
+        """Arguments of `build_tasks`, which makes the tasks from the table."""
         return {
             "names": list(self._task_names),
             "ap": self._ap,
@@ -168,7 +168,7 @@ class ReIDDataModule(LightningDataModule):
                 )
 
     def summary(self) -> str:
-        """What was read, in a sentence."""
+        """Sentence on what was read."""
         counts = self.table["split"].value_counts()
         parts = [f"{counts[split]:,} {split}" for split in ("train", "query", "gallery", "test") if split in counts]
         tasks = [

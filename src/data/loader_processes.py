@@ -1,4 +1,4 @@
-"""How loader processes end: with the process that they load for, and not before."""
+"""Loader processes that end with the process that they load for, and not before."""
 
 import atexit
 import multiprocessing

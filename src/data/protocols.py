@@ -73,7 +73,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Rules:
-    """What `build_tasks` is told about all tasks."""
+    """Options of `build_tasks` for all tasks."""
 
     ap: AveragePrecision
     trials: int

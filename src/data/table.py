@@ -99,7 +99,7 @@ def known(table: pd.DataFrame, column: str) -> NDArray[np.bool_]:
 
 
 def image_path(table: pd.DataFrame, row: int, column: Literal["path", "mask"] = "path") -> Path:
-    """Where the image (or, with `column="mask"`, the mask) of a row lies."""
+    """Path of the image (or, with `column="mask"`, of the mask) of a row."""
     return Path(str(table.loc[row, "root"])) / PurePosixPath(str(table.loc[row, column]))
 
 

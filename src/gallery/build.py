@@ -126,7 +126,7 @@ def _milvus(cfg: DictConfig, out: Path) -> Milvus | None:
 
 
 def _collection(out: Path) -> dict[str, Any] | None:
-    """Where in Milvus the last version is, if it is there."""
+    """Place in Milvus of the last version, if it is there."""
     file = out / "meta.json"
     found: dict[str, Any] | None = (
         json.loads(file.read_text(encoding="utf-8")).get("milvus") if file.is_file() else None

@@ -1,4 +1,4 @@
-"""Where cameras stand: for the map on the page."""
+"""Places of cameras, for the map on the page."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,7 +66,7 @@ def places_from_distances(distances: pd.DataFrame) -> dict[int, tuple[float, flo
 
 
 def places(cameras: Mapping[str, Any], distances: pd.DataFrame | None) -> dict[int, tuple[float, float]]:
-    """Where cameras stand: as their file says, else as far as road distances tell; empty if nothing does."""
+    """Places of cameras: as their file says, else as far as road distances tell; empty if nothing does."""
     if cameras:
         return {int(number): (camera["x"], camera["y"]) for number, camera in cameras.items()}
     return {} if distances is None else places_from_distances(distances)

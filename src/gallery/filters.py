@@ -1,4 +1,4 @@
-"""Which images of a gallery a search is about."""
+"""Filters: which images of a gallery a search is about."""
 
 import math
 import re
@@ -19,7 +19,7 @@ COLUMNS = {"camera": "camera_id", "domain": "domain", "colour": "colour", "type"
 
 @dataclass(frozen=True)
 class Filters:
-    """Which images a search is about; an image that does not say is not among them.
+    """Choice of the images that a search is about; an image that does not say is not among them.
 
     Values may be as YAML and Hydra read them: the names 3008, true, 1e5 and null come as numbers, a truth value and
     None, and a camera as the text 03. `fitted` finds what is meant.
@@ -67,7 +67,7 @@ class Filters:
         return replace(self, **exact)
 
     def keep(self, table: pd.DataFrame) -> NDArray[np.bool_]:
-        """Which records a search is about, `(N,)`.
+        """Mask of the records that a search is about, `(N,)`.
 
         Raises:
             ValueError: If a value is not in the table at all.

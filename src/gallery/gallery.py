@@ -150,7 +150,7 @@ class Gallery:
         return found, 1 - distances.astype(np.float64) ** 2 / 2  # as all embeddings have length 1
 
     def describe(self, row: int) -> dict[str, Any]:
-        """What is known of an image, ready for JSON; None where nothing is."""
+        """Record of an image, ready for JSON; None where nothing is known."""
         record = self.table.iloc[[row]]
         facts: dict[str, Any] = {
             name: record[column].item() if known(record, column)[0] else None for name, column in _DESCRIBED.items()

@@ -177,6 +177,6 @@ def expression(filters: Filters) -> str:
 
 
 def _facts(table: pd.DataFrame) -> dict[str, list[Any]]:
-    """What filters ask for, by field; Milvus takes no NaN."""
+    """Conditions of filters by field; Milvus takes no NaN."""
     facts = {column: table[column].tolist() for column in COLUMNS.values()}
     return facts | {"timed": table["timestamp"].notna().tolist(), "timestamp": table["timestamp"].fillna(0.0).tolist()}

@@ -24,7 +24,7 @@ _PARTS = ("features.safetensors", "table.csv", _KEYS, _INDEX, _META)
 
 
 class Shards:
-    """What is known about images of an embeddings folder, whether it is whole or still in the making.
+    """Records of the images of an embeddings folder, whether it is whole or still in the making.
 
     Each image has a key, a number that changes with the file. `shards/` holds what was embedded since the folder was
     last whole; `finish` writes the next version beside it and then moves it into place.

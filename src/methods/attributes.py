@@ -19,7 +19,7 @@ Names = Mapping[str, Sequence[str]]
 
 @runtime_checkable
 class NamesAttributes(Protocol):
-    """What a method offers that can label images.
+    """Method that can label images.
 
     Attributes:
         names: Of the attributes that it was built with.

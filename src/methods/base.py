@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """What of given weights does not fit a network's own, with the first name of each kind; empty if all does."""
+    """Sentence on given weights that do not fit a network's own, with the first name of each kind; empty if all do."""
     other = [name for name, value in given.items() if name in own and own[name].shape != value.shape]
     kinds = {
         "missing": [name for name in own if name not in given],
@@ -81,7 +81,7 @@ class ReIDMethod(LightningModule):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What of a batch `embed` looks at, in the order in which an exported network takes it."""
+        """Names of what `embed` looks at in a batch, in the order in which an exported network takes it."""
         return ("image",)
 
     def drop_classifier(self) -> None:
@@ -105,7 +105,7 @@ class ReIDMethod(LightningModule):
 
     @torch.no_grad()
     def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """Where features are strong: `(B, h, w)` for each of `feature_maps`, the mean of the squares over its channels.
+        """Maps of feature strength, `(B, h, w)` for each of `feature_maps`: the mean of the squares over its channels.
 
         Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, F²_sum but for a constant factor.
         """

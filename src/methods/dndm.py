@@ -82,7 +82,7 @@ class DNDM(ReIDMethod):
 
 
 class DNDMReleased(ReIDMethod):
-    """What the authors' released code trains, which differs from their paper (see docs/methods.md).
+    """Method of the authors' released code, which differs from their paper (see docs/methods.md).
 
     Args:
         backbone: A ResNet.

@@ -42,7 +42,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Optim:
-    """How a stage optimises.
+    """Optimisation of a stage.
 
     Attributes:
         optimizer: Called with the parameter groups (a partial of a `torch.optim` class).

@@ -11,7 +11,7 @@ from src.networks.blocks.pooling import GAP
 
 
 class AttributeGuidedOutput(NamedTuple):
-    """What the network makes of B images.
+    """Output of the network for B images.
 
     Attributes:
         f: The feature before the neck, `(B, D)`.

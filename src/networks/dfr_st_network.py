@@ -13,7 +13,7 @@ from src.networks.blocks.division import Axis, Branch, Embedding
 
 
 class DFRSTOutput(NamedTuple):
-    """What the network computes.
+    """Output of the network.
 
     Attributes:
         embedding: Features of all streams after their necks, `(B, D)`.

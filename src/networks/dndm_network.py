@@ -17,7 +17,7 @@ NIGHT = 1
 
 
 class DNDMOutput(NamedTuple):
-    """What the network computes.
+    """Output of the network.
 
     Attributes:
         pooled: Features `(B, C4)`.

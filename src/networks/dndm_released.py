@@ -30,7 +30,7 @@ UNUSED = ("demo.", "NL_", "visible_module.", "thermal_module.", "base_resnet.bas
 
 
 class ReleasedOutput(NamedTuple):
-    """What the network computes.
+    """Output of the network.
 
     Attributes:
         pooled: Features `(B, C4)` before the neck, for the triplet loss.

@@ -1,4 +1,4 @@
-"""What watches over a training: a process that is told to end, a loss that is no number."""
+"""Watches over a training: a process that is told to end, a loss that is no number."""
 
 import logging
 import signal

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
         checkpoint: What the stage before has left; None before the first.
@@ -160,7 +160,7 @@ def training_data(cfg: DictConfig, stage: Stage, mined: Mapping[str, Any] | None
 
 
 def _provenance(cfg: DictConfig, name: str, data: ReIDDataModule) -> dict[str, Any]:
-    """What the stage's checkpoints say of themselves."""
+    """Entries of the stage's checkpoints on themselves."""
     trips = TripModel.fit_records(training_records(data.table), data.camera_distances)
     return {
         "config": OmegaConf.to_container(cfg, resolve=True),

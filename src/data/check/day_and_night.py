@@ -1,4 +1,4 @@
-"""How a data set is divided between day and night: DNDM (Li et al., CVPR 2024), Table 1."""
+"""Division of a data set between day and night: DNDM (Li et al., CVPR 2024), Table 1."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ class Balance:
         return self.both / self.vehicles
 
     def sentence(self) -> str:
-        """What to read."""
+        """Names of what to read."""
         return (
             f"{self.day:,} images by day and {self.night:,} by night ({self.night / (self.day + self.night):.0%}); "
             f"{self.both:,} of {self.vehicles:,} vehicles by day and by night ({self.proportion:.1%}); of a vehicle's "

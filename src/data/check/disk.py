@@ -129,7 +129,7 @@ def _show(results: Iterable, what: str, total: int) -> Iterable:
 def file_findings(
     table: pd.DataFrame, images: pd.Series, decode: bool, duplicates: bool, workers: int
 ) -> list[Finding]:
-    """What is wrong with the files of a record table.
+    """Faults of the files of a record table.
 
     Args:
         table: The table.

@@ -1,4 +1,4 @@
-"""How large the published data sets are."""
+"""Published sizes of the data sets."""
 
 from typing import NamedTuple
 

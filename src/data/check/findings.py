@@ -91,7 +91,7 @@ def count_sides(table: pd.DataFrame, editions: Sequence[Edition] = ()) -> list[S
 
 
 def _wrong(found: dict[str, Counts], edition: Edition) -> list[tuple[str, str]]:
-    """Which numbers (side, field) are not as published."""
+    """Numbers (side, field) that are not as published."""
     return [
         (side, field)
         for side, expected in edition.items()

@@ -1,4 +1,4 @@
-"""What a check of a data set says: sizes, findings, and a report of both."""
+"""Records of a check of a data set: sizes, findings, and a report of both."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from src.data.check.expected import Counts
 
 @dataclass(frozen=True)
 class Side:
-    """How large a side of a data set is.
+    """Size of a side of a data set.
 
     Attributes:
         dataset: Name of the data set.
@@ -46,7 +46,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found."""
+    """Finding of a check."""
 
     name: str
     sides: Sequence[Side]

@@ -16,7 +16,7 @@ from src.data.layouts.veri_wild import VeriWild, VeriWild2
 
 
 class Layout(Protocol):
-    """What a parser offers: the data set's name, the columns it fills beyond vehicle and split, and the table."""
+    """Parser of a data set: its name, the columns it fills beyond vehicle and split, and the table."""
 
     provides: ClassVar[frozenset[str]]
 
@@ -32,7 +32,7 @@ class Layout(Protocol):
 
 @runtime_checkable
 class HasCameraDistances(Protocol):
-    """What a parser offers beyond that if the data set comes with road distances between its cameras."""
+    """Parser of a data set that comes with road distances between its cameras."""
 
     def camera_distances(self) -> pd.DataFrame | None:
         """The distances, index and columns the cameras' numbers; None if this copy lacks them."""

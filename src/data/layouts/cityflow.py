@@ -120,7 +120,7 @@ class CityFlow:
         return pd.concat([train[~held_out], gallery])
 
     def _draw(self, item: int | str) -> str:
-        """Where an item comes in the drawing: a hash, so that no library's version can change the split."""
+        """Place of an item in the drawing: a hash, so that no library's version can change the split."""
         return hashlib.sha256(f"{self.seed} {item}".encode()).hexdigest()
 
     def _part(self, part: str, split: str) -> pd.DataFrame:

@@ -148,7 +148,7 @@ class CSVFile:
 
 
 def separator(header: str) -> str:
-    """What separates the fields of a CSV file, by its header line, none of whose names has one of them in it.
+    """Separator of the fields of a CSV file, by its header line, none of whose names has one of them in it.
 
     >>> separator("path;vehicle_id;split")
     ';'

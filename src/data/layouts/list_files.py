@@ -1,4 +1,4 @@
-"""What the parsers share: reading lists, and looking for files without asking for each one."""
+"""Lists read, and files looked for without asking for each one: shared by the parsers."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

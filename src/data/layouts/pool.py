@@ -105,7 +105,7 @@ class Pool:
         return pooled
 
     def counts(self, table: pd.DataFrame) -> str:
-        """What each source gives to the training, in words.
+        """Counts of each source's training images, in words.
 
         Args:
             table: What `read` returned.
@@ -170,7 +170,7 @@ def once(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _files(table: pd.DataFrame) -> list[str]:
-    """Where each image lies in truth; links to folders are followed, links to single images are not looked for."""
+    """True place of each image; links to folders are followed, links to single images are not looked for."""
     real = cache(os.path.realpath)
     files = []
     for root, path in zip(table["root"], table["path"], strict=True):

@@ -83,7 +83,7 @@ class VehicleID:
         return found[0]
 
     def _pairs(self, file: Path) -> list[tuple[str, int]]:
-        """What stands before each number at the end of a line: image → vehicle, or vehicle → attribute."""
+        """Text before each number at the end of a line: image → vehicle, or vehicle → attribute."""
         pairs = []
         for number, line in enumerate(read_lines(file, self.name), start=1):
             fields = line.split()

@@ -22,7 +22,7 @@ _NAME = re.compile(r"(-?\d+)_c(\d+)_(\d+)_(\d+)")
 
 
 class _Label(NamedTuple):
-    """What an XML file says about an image; colour and type are their numbers as text, empty if unknown."""
+    """Labels of an image in an XML file; colour and type are their numbers as text, empty if unknown."""
 
     vehicle: int
     camera: int

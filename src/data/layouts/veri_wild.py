@@ -129,7 +129,7 @@ class VeriWild2:
         return {folder + path: entry for path, entry in entries.items()}
 
     def _folder(self, part: str, path: str) -> str:
-        """Where the paths of a list start, by the first of them: the archives unpack into a folder more, or not."""
+        """Folder that the paths of a list start in, by the first of them: archives unpack one folder more, or not."""
         folders = (f"{part}/", "", f"{part}/{part}/", f"{part}/{part}_final/", f"{part}/{part}/{part}_final/")
         return next((folder for folder in folders if (Path(self.root) / folder / path).is_file()), folders[0])
 
@@ -158,7 +158,7 @@ def _read_list(root: Path, dataset: str, *names: str) -> _List:
 
 
 def _read_info(root: Path, dataset: str) -> _Info:
-    """What `vehicle_info.txt` says; nothing if it is missing.
+    """Contents of `vehicle_info.txt`; nothing if it is missing.
 
     A line is `<vehicle>/<image>;<camera>;<time>;<model>;<type>;<colour>`; the first is a header.
     """

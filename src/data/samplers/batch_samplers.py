@@ -33,7 +33,7 @@ class Draw(NamedTuple):
 
 
 class BatchSampler(Sampler[list[Draw]], ABC):
-    """What the samplers share: each epoch is one list of batches, drawn alike in all processes and dealt out in turn.
+    """Base of the samplers: each epoch is one list of batches, drawn alike in all processes and dealt out in turn.
 
     The number of batches depends on the table only, so it is the same in every epoch; the few that cannot be dealt out
     evenly are left out.

@@ -14,7 +14,7 @@ _CELLS, _SPREAD = 16, 4.0  # of the grid on which a vehicle is painted over
 
 
 class Substitution(NamedTuple):
-    """Where a background comes from; read only when it is needed.
+    """Source of a background; read only when it is needed.
 
     Attributes:
         read_mask: Reads the mask of the image's vehicle, `(H, W)` of 0 and 1, of any size.
@@ -54,7 +54,7 @@ class BackgroundSubstitution(A.ImageOnlyTransform):
 
     @property
     def targets_as_params(self) -> list[str]:
-        """What the transform needs beside the image."""
+        """Names of what the transform needs beside the image."""
         return ["substitution"]
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Contamination:
         return values.repeat(self.block, axis=0).repeat(self.block, axis=1)[:height, :width]
 
     def _hit(self, order: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which pixels are damaged: those of the first blocks, as many as the share says."""
+        """Mask of the damaged pixels: those of the first blocks, as many as the share says."""
         hit = np.zeros(order.size, dtype=np.bool_)
         hit[np.argsort(order, axis=None, kind="stable")[: round(self.share * order.size)]] = True
         return hit.reshape(order.shape)

@@ -1,4 +1,4 @@
-"""Where an image is glaring: the highlight mask of DNDM's night-domain glare suppression."""
+"""Highlight mask of a glaring image, of DNDM's night-domain glare suppression."""
 
 import cv2
 import numpy as np

@@ -25,7 +25,7 @@ _IMAGENET_MEAN = (124, 116, 104)
 
 
 class Transformed(NamedTuple):
-    """What the network sees.
+    """Layers of an image as the network sees them.
 
     Attributes:
         image: RGB, `(H, W, 3)` uint8.
@@ -40,7 +40,7 @@ class Transformed(NamedTuple):
 
 @dataclass(frozen=True)
 class Transforms:
-    """How images are transformed: the same size always, the rest in training only.
+    """Image transforms: the same size always, the rest in training only.
 
     Defaults are those of Luo et al., "Bag of Tricks and A Strong Baseline for Deep Person Re-identification", CVPRW
     2019, in their order: resize, flip, pad and crop, erase.

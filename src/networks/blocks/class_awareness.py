@@ -13,7 +13,7 @@ Pairing = Literal["mean", "random"]
 
 
 class Exchange(NamedTuple):
-    """What the class awareness of a training step needs besides the features.
+    """Inputs of the class awareness of a training step besides the features.
 
     Attributes:
         weight: `(B, C4)`, the row of the classifier that belongs to each sample's label.
@@ -27,7 +27,7 @@ class Exchange(NamedTuple):
 
 
 def partners(labels: Tensor, domains: Tensor, pairing: Pairing = "mean") -> Tensor:
-    """Which class maps a sample receives: those of its identity's samples in the other domain.
+    """Class maps that a sample receives: those of its identity's samples in the other domain.
 
     Args:
         labels: `(B,)` identities, in any order and number.

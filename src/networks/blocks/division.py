@@ -58,7 +58,7 @@ class Branch(nn.Module):
         self.embeddings = nn.ModuleList(Embedding(size, dimension, num_classes) for size in sizes)
 
     def forward(self, x: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """What `Embedding` makes of each part of a map `(B, C, h, w)`.
+        """Embeddings of the parts of a map `(B, C, h, w)`.
 
         Raises:
             ValueError: If the map is smaller than the number of parts.
