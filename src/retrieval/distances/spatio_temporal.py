@@ -14,6 +14,7 @@ from torch import Tensor
 from src.retrieval.distances.terms import Term
 
 Density = Literal["mode", "raw"]
+AtZero = Literal["vanish", "peak"]
 Part = Literal["spatial", "temporal"]
 
 
@@ -45,17 +46,19 @@ class LogNormal:
             )
         return cls(float(logarithms.mean()), float(logarithms.std()))
 
-    def density(self, values: Tensor, kind: Density) -> Tensor:
-        """The density at non-negative values; at 0, where it vanishes, its maximum instead.
+    def density(self, values: Tensor, kind: Density, at_zero: AtZero = "vanish") -> Tensor:
+        """The density at non-negative values.
 
         Args:
             values: Any shape.
             kind: `"mode"` divides by the maximum, `"raw"` does not.
+            at_zero: The density at 0: `"vanish"` is its limit, 0; `"peak"` takes its maximum.
         """
         logarithm = values.log()
         # The mode lies at exp(μ − σ²).
         relative = (logarithm - self.mu).square_().mul_(-0.5 / self.sigma**2).sub_(logarithm)
-        relative = relative.add_(self.mu - self.sigma**2 / 2).exp_().masked_fill_(values == 0, 1)
+        relative = relative.add_(self.mu - self.sigma**2 / 2).exp_()
+        relative = relative.masked_fill_(values == 0, float(at_zero == "peak"))
         return relative if kind == "mode" else relative.mul_(self.peak)
 
     @property
@@ -156,7 +159,8 @@ class SpatioTemporalTerm(Term):
     """`D_s + D_t` of DFR-ST (Eqs. 4 and 5): each `1 / (1 + exp(slope · (x − shift)))` of a trip's density x.
 
     The slope 6 and the shift 0.5 are those of the paper's Fig. 9. x is the fitted density divided by its maximum, so
-    that it lies in 0…1 whatever the unit; two sightings at one place or time have x = 1.
+    that it lies in 0…1 whatever the unit. At 0, two sightings at one place or time, a log-normal density vanishes: no
+    trip leads from a camera to itself.
 
     Args:
         cameras: Camera of each row and of each column, as rows of `camera_distances`.
@@ -167,6 +171,7 @@ class SpatioTemporalTerm(Term):
         slope: a.
         shift: b.
         density: `"mode"` divides by the maximum, `"raw"` takes the density as it is, in the data's own unit.
+        at_zero: `"vanish"`, or `"peak"` for the largest plausibility at one place or time.
         parts: Which of the two terms to add.
 
     Raises:
@@ -184,10 +189,13 @@ class SpatioTemporalTerm(Term):
         slope: float = 6,
         shift: float = 0.5,
         density: Density = "mode",
+        at_zero: AtZero = "vanish",
         parts: tuple[Part, ...] = ("spatial", "temporal"),
     ) -> None:
         if density not in get_args(Density):
             raise ValueError(f"density is {density!r}, expected one of {', '.join(get_args(Density))}.")
+        if at_zero not in get_args(AtZero):
+            raise ValueError(f"at_zero is {at_zero!r}, expected one of {', '.join(get_args(AtZero))}.")
         if not parts or not set(parts) <= set(get_args(Part)):
             raise ValueError(f"parts is {list(parts)}, expected one or both of {', '.join(get_args(Part))}.")
         if "spatial" in parts and (camera_distances is None or model.spatial is None):
@@ -196,7 +204,7 @@ class SpatioTemporalTerm(Term):
                 "pass parts=[temporal]."
             )
         self._slope, self._shift = slope, shift
-        self._density = density
+        self._density, self._at_zero = density, at_zero
         self._model = model
         self._cameras = tuple(torch.tensor(np.asarray(side), device=device) for side in cameras)
         self._times = tuple(torch.tensor(np.asarray(side, dtype=np.float64), device=device) for side in times)
@@ -204,7 +212,7 @@ class SpatioTemporalTerm(Term):
         self._spatial: Tensor | None = None  # D_s of each pair of cameras
         if "spatial" in parts and camera_distances is not None and model.spatial is not None:
             roads = torch.tensor(np.asarray(camera_distances, dtype=np.float64), device=device)
-            self._spatial = self._implausible(model.spatial.density(roads, density)).float()
+            self._spatial = self._implausible(model.spatial.density(roads, density, at_zero)).float()
         super().__init__(len(self._times[0]), len(self._times[1]), device)
 
     def measure(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -212,7 +220,7 @@ class SpatioTemporalTerm(Term):
         total = torch.zeros((), device=self.device)
         if self._temporal:
             gaps = (self._times[0][rows] - self._times[1][columns]).abs_().float()
-            total = self._implausible(self._model.temporal.density(gaps, self._density))
+            total = self._implausible(self._model.temporal.density(gaps, self._density, self._at_zero))
         if self._spatial is not None:
             total = total + self._spatial[self._cameras[0][rows], self._cameras[1][columns]]
         return total

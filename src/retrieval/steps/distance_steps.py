@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.retrieval.distances.k_reciprocal import KReciprocalDistance
-from src.retrieval.distances.spatio_temporal import Density, SpatioTemporalTerm, TripModel, camera_rows
+from src.retrieval.distances.spatio_temporal import AtZero, Density, SpatioTemporalTerm, TripModel, camera_rows
 from src.retrieval.distances.spatio_temporal import Part as Half
 from src.retrieval.distances.terms import Mismatch, SameGroupFilter, Sum, Term, TimeFilter
 from src.retrieval.embeddings import read_embeddings
@@ -29,6 +29,7 @@ class SpatioTemporal(Step):
     slope: float = 6.0
     shift: float = 0.5
     density: Density = "mode"
+    at_zero: AtZero = "vanish"
     parts: Sequence[Half] = ("spatial", "temporal")
     metric: Scale = "euclidean"
 
@@ -56,6 +57,7 @@ class SpatioTemporal(Step):
                 slope=self.slope,
                 shift=self.shift,
                 density=self.density,
+                at_zero=self.at_zero,
                 parts=tuple(self.parts),
             )
 

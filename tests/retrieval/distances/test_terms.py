@@ -139,8 +139,12 @@ def test_density_is_that_of_the_paper_and_one_at_its_mode():
     assert fit.peak == pytest.approx(density(mode, 1.3, 0.6))
     relative = torch.tensor(raw, dtype=torch.float64) / fit.peak
     torch.testing.assert_close(fit.density(values, "mode"), relative)
-    assert fit.density(torch.tensor([0.0, mode]), "mode").tolist() == pytest.approx([1, 1])
-    assert fit.density(torch.tensor([0.0]), "raw").tolist() == pytest.approx([fit.peak])
+    zero_and_mode = torch.tensor([0.0, mode])
+    assert fit.density(zero_and_mode, "mode").tolist() == pytest.approx([0, 1])
+    assert fit.density(zero_and_mode, "raw").tolist() == pytest.approx([0, fit.peak])
+    assert fit.density(torch.tensor([1e-30]), "mode").tolist() == pytest.approx([0])  # its limit
+    assert fit.density(zero_and_mode, "mode", at_zero="peak").tolist() == pytest.approx([1, 1])
+    assert fit.density(zero_and_mode, "raw", at_zero="peak").tolist() == pytest.approx([fit.peak, fit.peak])
 
 
 def sightings(rng, count):
@@ -179,9 +183,10 @@ def test_records_that_are_not_known_whole_are_left_out_of_the_fit():
     assert TripModel.fit_records(records.assign(camera_id=77), roads) is None
 
 
+@pytest.mark.parametrize("at_zero", ["vanish", "peak"])
 @pytest.mark.parametrize("kind", ["mode", "raw"])
 @pytest.mark.parametrize("parts", [("spatial", "temporal"), ("temporal",), ("spatial",)])
-def test_the_term_is_that_of_the_paper(parts, kind):
+def test_the_term_is_that_of_the_paper(parts, kind, at_zero):
     rng = np.random.default_rng(7)
     model = TripModel.fit(*sightings(rng, 60), ROADS)
     _, *rows = sightings(rng, ROWS)
@@ -189,7 +194,7 @@ def test_the_term_is_that_of_the_paper(parts, kind):
     columns[1][3] = rows[1][2]  # at the same moment
 
     def implausible(value, fit):
-        relative = density(value, fit.mu, fit.sigma) / fit.peak if value > 0 else 1.0
+        relative = density(value, fit.mu, fit.sigma) / fit.peak if value > 0 else float(at_zero == "peak")
         return 1 / (1 + math.exp(4 * (relative * (fit.peak if kind == "raw" else 1) - 0.3)))
 
     expected = [
@@ -201,7 +206,9 @@ def test_the_term_is_that_of_the_paper(parts, kind):
         for camera, time in zip(*rows, strict=True)
     ]
     cameras, times = zip(rows, columns, strict=True)
-    term = SpatioTemporalTerm(cameras, times, model, ROADS, CPU, slope=4, shift=0.3, density=kind, parts=parts)
+    term = SpatioTemporalTerm(
+        cameras, times, model, ROADS, CPU, slope=4, shift=0.3, density=kind, at_zero=at_zero, parts=parts
+    )
     check_everywhere(term, expected)
 
 
@@ -212,6 +219,8 @@ def test_impossible_spatio_temporal_terms_are_refused():
         SpatioTemporalTerm(*sides, model, None, CPU)
     with pytest.raises(ValueError, match="density is 'median'"):
         SpatioTemporalTerm(*sides, model, None, CPU, density="median")
+    with pytest.raises(ValueError, match="at_zero is 'one'"):
+        SpatioTemporalTerm(*sides, model, None, CPU, at_zero="one")
     with pytest.raises(ValueError, match=r"parts is \['place'\]"):
         SpatioTemporalTerm(*sides, model, None, CPU, parts=("place",))
 

@@ -86,7 +86,7 @@ def spatio_temporal(state, omega):
 
     def implausible(value, fit):
         mode = np.exp(fit.mu - fit.sigma**2)
-        relative = 1.0
+        relative = 0.0
         if value > 0:
             heights = [np.exp(-((np.log(x) - fit.mu) ** 2) / (2 * fit.sigma**2)) / x for x in (value, mode)]
             relative = heights[0] / heights[1]
