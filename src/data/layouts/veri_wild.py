@@ -131,7 +131,11 @@ class VeriWild2:
     def _folder(self, part: str, path: str) -> str:
         """Folder that the paths of a list start in, by the first of them: archives unpack one folder more, or not."""
         folders = (f"{part}/", "", f"{part}/{part}/", f"{part}/{part}_final/", f"{part}/{part}/{part}_final/")
-        return next((folder for folder in folders if (Path(self.root) / folder / path).is_file()), folders[0])
+        return next((folder for folder in folders if self._is_there(folder + path)), folders[0])
+
+    def _is_there(self, path: str) -> bool:
+        file = Path(self.root) / path
+        return file.is_file() or file.with_suffix(file.suffix.upper()).is_file()
 
 
 def _read_list(root: Path, dataset: str, *names: str) -> _List:

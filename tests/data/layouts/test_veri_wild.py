@@ -156,6 +156,15 @@ def test_veri_wild_2_without_endings(tmp_path):
     assert VeriWild2(tmp_path, "wild2", test_set="A").read().equals(expected)
 
 
+def test_veri_wild_2_in_capitals(tmp_path):
+    fill_2(tmp_path, {"query": "query_final/:query/query/query_final", "gallery": ":gallery/gallery_final"})
+    for image in [*tmp_path.rglob("*.jpg")]:
+        image.rename(image.with_suffix(".JPG"))
+    paths = VeriWild2(tmp_path, "wild2", test_set="A").read()["path"].tolist()
+    assert paths[0] == "query/query/query_final/a.JPG"
+    assert paths[-1] == "gallery/gallery_final/e.JPG"
+
+
 def test_veri_wild_2_with_cameras_and_the_training_images_of_veri_wild(new):
     fill_2(new, {"query": "query_final/:query/query_final", "gallery": "gallery_final/:gallery/gallery_final"}, True)
     table = VeriWild2(new, "wild2", test_set="A").read()
