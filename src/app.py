@@ -1,5 +1,7 @@
 """`python -m src.app index=…`: a page to search a gallery with."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from src.runtime.command import command
@@ -11,12 +13,16 @@ def main(cfg: DictConfig) -> None:
     from aiohttp import web
 
     from src.gallery import Gallery
+    from src.gallery.living import LivingGallery
     from src.gallery.page import make_app
     from src.gallery.query import matching_embedder
 
     gallery = Gallery.open(cfg.index, cfg.store, cfg.milvus.uri, cfg.milvus.token)
     embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device)
-    app = make_app(gallery, embedder, cfg.host, cfg.max_upload_mb, cfg.max_megapixels)
+    shown: Gallery | LivingGallery = gallery
+    if cfg.watch is not None:
+        shown = LivingGallery(gallery, Path(cfg.index), embedder, Path(cfg.watch), float(cfg.watch_every))
+    app = make_app(shown, embedder, cfg.host, cfg.max_upload_mb, cfg.max_megapixels, cfg.tracks)
     try:
         web.run_app(app, host=cfg.host, port=cfg.port)
     except OSError as error:

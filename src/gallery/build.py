@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,25 +12,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import Progress
 
-from src.config.checks import check_targets
-from src.config.pools import complete_pools
-from src.data import DataError, fingerprint, image_path, make_table, read_image
-from src.data.layouts import HasCameraDistances
-from src.data.layouts.csv_file import CSVFile
-from src.data.layouts.extra import add_extra
-from src.embed import Embedder, image_files
+from src.data import DataError, fingerprint, image_path, read_image
+from src.embed import Embedder
 from src.gallery.cameras import read_cameras
 from src.gallery.gallery import STORES
+from src.gallery.gallery_records import gallery_records
 from src.gallery.milvus import LITE, Milvus, collection_name
 from src.gallery.shards import Keys, Shards
+from src.gallery.videos import crops_meta
 from src.retrieval import Embeddings, Index
-from src.retrieval.index.options import OPTIONS, check, require_enough
+from src.retrieval.index.options import OPTIONS, IndexKind, check, require_enough
 from src.runtime.errors import ConfigError
 from src.runtime.provenance import file_sha
 
@@ -60,11 +56,16 @@ def run(cfg: DictConfig) -> Embeddings:
         raise ConfigError(f"store is {cfg.store!r}, expected {' or '.join(STORES)}.")
     if cfg.store == "milvus" and cfg.kind != "exact":
         raise ConfigError(f"store=milvus compares with all images; leave kind={cfg.kind} away.")
-    table, distances = _records(cfg)
+    table, distances = gallery_records(cfg)
     require_enough(cfg.kind, (cfg.options or {}).get("n_lists"), len(table))
     if cfg.domain is not None:
         table["domain"] = table["domain"].where(table["domain"] != "", cfg.domain)
-    cameras = {} if cfg.cameras is None else read_cameras(Path(cfg.cameras))
+    said: dict[str, Any] = {
+        "time_unit": cfg.time_unit,
+        "cameras": {} if cfg.cameras is None else read_cameras(Path(cfg.cameras)),
+    }
+    if cfg.images is not None and (cropped := crops_meta(Path(cfg.images))) is not None:
+        said |= {"videos": cropped["videos"], "time_unit": cfg.time_unit or cropped["time_unit"]}
     embedder = Embedder(
         cfg.checkpoint,
         device=cfg.device,
@@ -72,10 +73,48 @@ def run(cfg: DictConfig) -> Embeddings:
         batch_size=cfg.batch_size,
         workers=cfg.workers,
     )
-    out, checkpoint_sha = Path(cfg.out), file_sha(embedder.checkpoint)
-    made_by = f"checkpoint {checkpoint_sha[:16]}, {cfg.precision}"
-    shards = Shards(out, made_by)
+    out = Path(cfg.out)
     milvus = _milvus(cfg, out)  # before the work too
+    return build_gallery(
+        table, embedder, out, said, distances, kind=cfg.kind, options=cfg.options, milvus=milvus, uri=cfg.milvus.uri
+    )
+
+
+def build_gallery(
+    table: pd.DataFrame,
+    embedder: Embedder,
+    out: Path,
+    said: Mapping[str, Any],
+    distances: pd.DataFrame | None = None,
+    *,
+    kind: IndexKind = "exact",
+    options: Mapping[str, Any] | None = None,
+    milvus: Milvus | None = None,
+    uri: str | None = None,
+) -> Embeddings:
+    """Embeds the images of a table that are not embedded yet, and writes the folder.
+
+    Args:
+        table: Records of the gallery.
+        embedder: Embeds.
+        out: The folder.
+        said: More for its `meta.json`: time unit, cameras, videos.
+        distances: Road distances between cameras, if they are known.
+        kind: Of the index.
+        options: Of the index.
+        milvus: Where the embeddings are copied to, if anywhere.
+        uri: Address of that.
+
+    Returns:
+        What the folder holds.
+
+    Raises:
+        ConfigError: If the folder holds something else.
+        DataError: If no image can be read.
+    """
+    checkpoint_sha = file_sha(embedder.checkpoint)
+    made_by = f"checkpoint {checkpoint_sha[:16]}, {embedder.precision}"
+    shards = Shards(out, made_by)
     _report_vanished(out, table)
     keys = _keys(table)
     done = np.isin(keys, shards.keys())
@@ -90,8 +129,8 @@ def run(cfg: DictConfig) -> Embeddings:
     features = features[torch.from_numpy(np.searchsorted(known, keys))]
     _refuse_not_finite(features.numpy(), table, embedder)  # of an index made when this was not refused
     index = None
-    if cfg.kind not in ("exact", "torch"):  # these two search the features themselves
-        index = Index.build(features, cfg.kind, built_from={"checkpoint_sha": checkpoint_sha}, **(cfg.options or {}))
+    if kind not in ("exact", "torch"):  # these two search the features themselves
+        index = Index.build(features, kind, built_from={"checkpoint_sha": checkpoint_sha}, **(options or {}))
     meta: dict[str, Any] = {
         "checkpoint": str(embedder.checkpoint.resolve()),
         "checkpoint_sha": checkpoint_sha,
@@ -101,18 +140,16 @@ def run(cfg: DictConfig) -> Embeddings:
         "dimensions": features.shape[1],
         "data": {"name": table["dataset"].iloc[0], "fingerprint": fingerprint(table)},
         "evaluation": {"names": [], "ap": "standard"},
-        "index": {"kind": cfg.kind, "options": {} if index is None else index.options},
-        "time_unit": cfg.time_unit,
-        "cameras": cameras,
-    }
+        "index": {"kind": kind, "options": {} if index is None else index.options},
+    } | dict(said)
     before = _collection(out)
     if milvus is not None:
         name = collection_name(table, keys, f"{made_by}, {out.resolve()}")
         milvus.fill(name, features.numpy(), table)
-        meta["milvus"] = {"uri": cfg.milvus.uri, "collection": name}
+        meta["milvus"] = {"uri": uri, "collection": name}
     embeddings = Embeddings(features, np.arange(len(table)), table, distances, meta)
     shards.finish(embeddings, keys, index)
-    if milvus is not None and before is not None and before["uri"] == cfg.milvus.uri and before != meta["milvus"]:
+    if milvus is not None and before is not None and before["uri"] == uri and before != meta["milvus"]:
         milvus.drop(before["collection"])
     log.info("%d images of %d dimensions: %s", len(table), features.shape[1], out)
     return embeddings
@@ -132,40 +169,6 @@ def _collection(out: Path) -> dict[str, Any] | None:
         json.loads(file.read_text(encoding="utf-8")).get("milvus") if file.is_file() else None
     )
     return found
-
-
-def _records(cfg: DictConfig) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """The record table of the gallery, and the road distances between its cameras if they are known."""
-    if (cfg.images is None) == (cfg.get("data") is None):
-        raise ConfigError("Pass images=<a folder or a CSV file> or data=<a data set>, one of them.")
-    if cfg.images is not None:
-        return _own_images(Path(cfg.images)), None
-    complete_pools(cfg)
-    check_targets(cfg)
-    layout = instantiate(cfg.data.layout, _convert_="all")
-    table = layout.read()
-    if cfg.data.get("extra") is not None:
-        table = add_extra(table, cfg.data.extra, layout.name)
-    chosen = table[table["split"].isin(list(cfg.splits))].reset_index(drop=True)
-    if chosen.empty:
-        found = ", ".join(sorted(set(table["split"])))
-        raise ConfigError(f"{layout.name} has no images of splits={list(cfg.splits)}, but of {found}; choose of these.")
-    chosen["root"] = [str(Path(root).resolve()) for root in chosen["root"]]
-    return chosen, layout.camera_distances() if isinstance(layout, HasCameraDistances) else None
-
-
-def _own_images(path: Path) -> pd.DataFrame:
-    root = (path if path.is_dir() else path.parent).resolve()
-    columns: dict[str, Any] = {"split": "gallery"}
-    if path.is_dir():
-        columns["path"] = [file.relative_to(path).as_posix() for file in image_files(path)]
-    elif path.is_file():
-        records = CSVFile.read(path, path.stem, required=("path",))
-        records.check_values(may_be_empty=("vehicle_id", "split"))
-        columns |= {name: records.values(name) for name in records.columns if name != "split"}
-    else:
-        raise ConfigError(f"images={path} is neither a folder nor a CSV file.")
-    return make_table(root, path.stem, columns)
 
 
 def _keys(table: pd.DataFrame) -> Keys:

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from src.data import image_path, known, read_image
 from src.gallery.cameras import places
 from src.gallery.filters import Filters, parse_time
+from src.gallery.links import read_links
 from src.gallery.milvus import LITE, Milvus
+from src.gallery.videos import gallery_videos
 from src.retrieval import Backend, Embeddings, Index, read_embeddings, search
 from src.runtime.errors import ConfigError
 
 STORES = ("folder", "milvus")
-_ROUNDING = 1e-6  # of a score
+ROUNDING = 1e-6  # of a score
 _LONG_AFTER_1970 = 1e8  # seconds: numbers below it, among times above it, are meant as dates
 
 
@@ -46,11 +48,17 @@ class Gallery:
         table: A record an image, numbered from 0.
         meta: How it was made.
         places: Where cameras stand, by their number; empty if unknown.
+        camera_distances: Road distances between cameras; None if unknown.
+        links: Vehicle of each track, where `src.link` has said.
+        videos: What the images were cropped from, by number; empty if they were not.
     """
 
     def __init__(self, embeddings: Embeddings, index: Index | None = None, milvus: Milvus | None = None) -> None:
         self.table = embeddings.table.iloc[embeddings.rows].reset_index(drop=True)
         self.meta = embeddings.meta
+        self.camera_distances = embeddings.camera_distances
+        self.links: dict[int, int] = {}
+        self.videos = gallery_videos(self.meta)
         self.places = places(self.meta.get("cameras") or {}, embeddings.camera_distances)
         self._features = embeddings.features
         self._index = index
@@ -89,8 +97,11 @@ class Gallery:
                 f"store is {store!r}, but {folder} can be searched in {there}; src.index store=milvus adds one."
             )
         if said and store == "milvus":
-            return cls(embeddings, milvus=Milvus(uri or said["uri"] or str(folder / LITE), token))
-        return cls(embeddings, Index.load(folder / "index") if (folder / "index").is_dir() else None)
+            gallery = cls(embeddings, milvus=Milvus(uri or said["uri"] or str(folder / LITE), token))
+        else:
+            gallery = cls(embeddings, Index.load(folder / "index") if (folder / "index").is_dir() else None)
+        gallery.links = read_links(folder)
+        return gallery
 
     def __len__(self) -> int:
         return len(self.table)
@@ -133,7 +144,7 @@ class Gallery:
             [
                 Hit(int(rows[place]), float(score))
                 for place, score in zip(places, line, strict=True)
-                if place >= 0 and score >= threshold - _ROUNDING
+                if place >= 0 and score >= threshold - ROUNDING
             ]
             for places, line in zip(found, scores, strict=True)
         ]
@@ -181,6 +192,15 @@ class Gallery:
         if unit == "unix":
             return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S}"
         return f"{timestamp:,.15g} {unit}".rstrip()
+
+    def span_text(self, first: float | None, last: float | None) -> str | None:
+        """Two timestamps as people read them; of two dates that are one, the second without it."""
+        one, other = self.time_text(first), self.time_text(last)
+        if one is None or other is None or one == other:
+            return one
+        if self.meta.get("time_unit") == "unix" and one.partition(" ")[0] == other.partition(" ")[0]:
+            other = other.partition(" ")[2]
+        return f"{one} – {other}"
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """The picture, cut to its box, RGB `(H, W, 3)`.

@@ -5,31 +5,15 @@ import os
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from src.video.cropping import CropOptions, Progress, crop_video
-from src.video.detections import Detector
-from src.video.detectors import make_detector
+from src.video.detectors import DetectorChoice
 from src.video.sources import Source
 
 Report = Callable[[Source, Progress], None]
-
-
-@dataclass(frozen=True)
-class DetectorChoice:
-    """What `make_detector` takes, but for the threads."""
-
-    name: str
-    weights: str | None
-    names: tuple[str, ...] | None
-    device: str
-
-    def make(self, threads: int) -> Detector:
-        """Builds it."""
-        return make_detector(self.name, weights=self.weights, names=self.names, device=self.device, threads=threads)
 
 
 def crop_videos(

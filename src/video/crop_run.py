@@ -17,10 +17,11 @@ from src.figures.contact_sheet import TrackOnSheet, draw_contact_sheet
 from src.runtime.errors import ConfigError
 from src.runtime.provenance import file_sha
 from src.video import cropping
-from src.video.crop_processes import DetectorChoice, crop_videos
+from src.video.crop_processes import crop_videos
 from src.video.crop_table import CroppedVideo, read_videos, write_table, write_tables
 from src.video.cropping import CropOptions
 from src.video.decode import Every, VideoError
+from src.video.detectors import DetectorChoice
 from src.video.joining import join_tracklets
 from src.video.sources import Source, check_sources, one_source, read_sources
 from src.video.tracklets import TRACKERS

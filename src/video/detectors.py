@@ -1,12 +1,27 @@
-"""Detectors by name: a file of ONNX, or one of torchvision's."""
+"""Which detector: an ONNX file, or one of torchvision by name."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from src.runtime.errors import ConfigError
 from src.video.detections import Detector
 from src.video.onnx_detector import ONNXDetector
 from src.video.torchvision_detector import TorchvisionDetector
+
+
+@dataclass(frozen=True)
+class DetectorChoice:
+    """What `make_detector` takes, but for the threads."""
+
+    name: str
+    weights: str | None
+    names: tuple[str, ...] | None
+    device: str
+
+    def make(self, threads: int) -> Detector:
+        """Builds it."""
+        return make_detector(self.name, weights=self.weights, names=self.names, device=self.device, threads=threads)
 
 
 def make_detector(

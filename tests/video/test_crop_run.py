@@ -11,9 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 
 from src.data import read_image
 from src.embed import Embedder
-from src.gallery.build import _own_images
+from src.gallery.gallery_records import own_images
 from src.runtime.errors import ConfigError
-from src.video import crop_processes, crop_run, cropping
+from src.video import crop_run, cropping, detectors
 from src.video.cropping import SEGMENTS
 from src.video.decode import VideoError
 from src.video.segments import Segment, read_segments
@@ -26,7 +26,7 @@ START = "2026-11-21T08:00:00+07:00"
 @pytest.fixture
 def crop(composed, tmp_path, monkeypatch):
     """Runs src.crop with a detector that finds what is not grey."""
-    monkeypatch.setattr(crop_processes, "make_detector", lambda *_, **__: Blobs())
+    monkeypatch.setattr(detectors, "make_detector", lambda *_, **__: Blobs())
 
     def run(*overrides, out="crops"):
         base = (f"out={tmp_path / out}", "detector=blobs", "classes=[car]", "processes=1", "segment=2", "k=3")
@@ -70,7 +70,7 @@ def test_two_vehicles_become_two_tracks(crop, one, vehicles):
 
 def test_the_table_can_be_indexed(crop, one):
     table, out = crop(*one, "domain=night")
-    records = _own_images(out / "table.csv")
+    records = own_images(out / "table.csv")
     for name in ("path", "track_id", "camera_id", "domain", "type"):
         assert records[name].tolist() == table[name].tolist()
     np.testing.assert_allclose(records["timestamp"], table["timestamp"], atol=1e-3)

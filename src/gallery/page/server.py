@@ -1,7 +1,8 @@
 """The server behind the page: pictures in, ranked results out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from importlib import resources
 from typing import Any
 
@@ -12,7 +13,10 @@ from aiohttp import web
 from src.data import known
 from src.embed import Embedder
 from src.gallery import COLUMNS, Filters, Gallery, Hit
+from src.gallery.living import LivingGallery
 from src.gallery.page.uploads import UploadError, read_upload
+from src.gallery.track_search import TrackFeature, TrackHit, Tracks
+from src.gallery.videos import video_at
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -27,37 +31,64 @@ _STATIC = {
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_GALLERY = web.AppKey("gallery", Gallery)
 _EMBEDDER = web.AppKey("embedder", Embedder)
 _LOCK = web.AppKey("lock", asyncio.Lock)
 _MAX_PIXELS = web.AppKey("max_pixels", int)
 _MAX_UPLOAD = web.AppKey("max_upload_mb", float)
 
 
+class _Shown:
+    """What is searched now: the gallery and its tracks."""
+
+    def __init__(self, gallery: Gallery | LivingGallery, feature: TrackFeature) -> None:
+        self.living = gallery if isinstance(gallery, LivingGallery) else None
+        self._gallery = gallery.gallery if isinstance(gallery, LivingGallery) else gallery
+        self._tracks = Tracks(self._gallery, feature)
+
+    @property
+    def tracks(self) -> Tracks:
+        """The tracks of the gallery as it is now."""
+        if self.living is not None and self.living.gallery is not self._gallery:
+            self._gallery = self.living.gallery
+            self._tracks = Tracks(self._gallery, self._tracks.feature)
+        return self._tracks
+
+
+_SHOWN = web.AppKey("shown", _Shown)
+
+
 def make_app(
-    gallery: Gallery, embedder: Embedder, host: str = "127.0.0.1", max_upload_mb: float = 10, max_megapixels: float = 50
+    gallery: Gallery | LivingGallery,
+    embedder: Embedder,
+    host: str = "127.0.0.1",
+    max_upload_mb: float = 10,
+    max_megapixels: float = 50,
+    tracks: TrackFeature = "mean",
 ) -> web.Application:
     """The application, for `aiohttp.web.run_app`.
 
     `GET /api/gallery` describes the gallery. `POST /api/search` with a picture as its body and `GET /api/search?row=…`
     return results; both take top, threshold, after, before, and any number of camera, domain, colour and type. The
-    domain of an uploaded picture is `query_domain`. `GET /api/images/<row>` is a picture.
+    domain of an uploaded picture is `query_domain`. With `by=track` results are tracks, and the query of a row is its
+    whole track. `GET /api/images/<row>` is a picture, `GET /api/videos/<number>` a video that pictures were cropped
+    from.
 
     Args:
-        gallery: What is searched.
+        gallery: What is searched; a living one is watched as long as the application runs.
         embedder: Of the same checkpoint.
         host: Where it will listen. On this machine alone, requests for other host names are refused, so that no web
             site can reach the page through the browser.
         max_upload_mb: Largest upload, in MiB.
         max_megapixels: Largest picture.
+        tracks: See `Tracks`.
     """
     app = web.Application(middlewares=[_careful(host)], client_max_size=int(max_upload_mb * 2**20))
-    app[_GALLERY], app[_EMBEDDER] = gallery, embedder
+    app[_SHOWN], app[_EMBEDDER] = _Shown(gallery, tracks), embedder
     app[_LOCK], app[_MAX_PIXELS], app[_MAX_UPLOAD] = asyncio.Lock(), int(max_megapixels * 1e6), max_upload_mb
     app.router.add_get("/", _static("index.html"))
     for name in ("style.css", "page.js", "icon.svg"):
@@ -66,7 +97,21 @@ def make_app(
     app.router.add_get("/api/search", _search_row)
     app.router.add_post("/api/search", _search_upload)
     app.router.add_get(r"/api/images/{row:\d{1,12}}", _picture)
+    app.router.add_get(r"/api/videos/{number:\d{1,9}}", _video)
+    if isinstance(gallery, LivingGallery):
+        app.cleanup_ctx.append(_watched(gallery))
     return app
+
+
+def _watched(gallery: LivingGallery) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def run(_: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(gallery.watch())
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    return run
 
 
 def _careful(host: str) -> Any:
@@ -98,7 +143,8 @@ def _static(name: str) -> Handler:
 
 
 async def _describe(request: web.Request) -> web.Response:
-    gallery = request.app[_GALLERY]
+    shown = request.app[_SHOWN]
+    gallery = shown.tracks.gallery
     table, named = gallery.table, gallery.meta.get("cameras") or {}
     values = {name: sorted(set(table.loc[known(table, column), column].tolist())) for name, column in COLUMNS.items()}
     times = table["timestamp"].dropna()
@@ -121,15 +167,21 @@ async def _describe(request: web.Request) -> web.Response:
             "times": [times.min(), times.max()] if len(times) else None,
             "time_unit": gallery.meta.get("time_unit") or "",
             "needs_domain": request.app[_EMBEDDER].needs_domain,
+            "tracks": shown.tracks.any,
+            "by_track": bool(gallery.videos),
+            "living": shown.living is not None,
             "max_upload_mb": request.app[_MAX_UPLOAD],
         }
     )
 
 
 async def _search_row(request: web.Request) -> web.Response:
-    gallery, row = request.app[_GALLERY], _number(request, "row", int, 0, None)
+    tracks, row = request.app[_SHOWN].tracks, _number(request, "row", int, 0, None)
+    gallery = tracks.gallery
     if row is None or row >= len(gallery):
         raise ValueError(f"row is {row}, expected 0 to {len(gallery) - 1}.")
+    if _by_track(request):
+        return await _answer(request, gallery.features[tracks.rows_of(row)], row)
     return await _answer(request, gallery.features[row : row + 1], row)
 
 
@@ -149,7 +201,8 @@ async def _search_upload(request: web.Request) -> web.Response:
 
 
 async def _answer(request: web.Request, features: np.ndarray, row: int | None) -> web.Response:
-    gallery = request.app[_GALLERY]
+    tracks = request.app[_SHOWN].tracks
+    gallery = tracks.gallery
     top = _number(request, "top", int, 1, 24) or 1
     if top > MOST:
         raise ValueError(f"top is {top}, expected at most {MOST}.")
@@ -158,6 +211,11 @@ async def _answer(request: web.Request, features: np.ndarray, row: int | None) -
     times = (request.query.get(name) for name in ("after", "before"))
     after, before = (gallery.parse_time(time) if time else None for time in times)
     filters = Filters(camera=_cameras(request), after=after, before=before, **names)
+    if _by_track(request):
+        found = await asyncio.to_thread(tracks.search, features, top, filters, threshold, row)
+        asked = None if row is None else TrackHit(tracks.rows_of(row), row, 1.0)
+        query = None if asked is None else _plain_track(gallery, asked)
+        return web.json_response({"query": query, "hits": [_plain_track(gallery, hit) for hit in found]})
     # A picture of the gallery would find itself first.
     wanted = top if row is None else top + 1
     (hits,) = await asyncio.to_thread(gallery.search, features, wanted, filters, threshold)
@@ -168,12 +226,38 @@ async def _answer(request: web.Request, features: np.ndarray, row: int | None) -
 
 def _plain(gallery: Gallery, hit: Hit) -> dict[str, Any]:
     """For JSON; with the path below the gallery's folder, not where that lies on this machine."""
-    path = {"path": gallery.table.loc[hit.row, "path"]}
-    return {"row": hit.row, "score": round(hit.score, 4)} | gallery.describe(hit.row) | path
+    facts = gallery.describe(hit.row) | {"path": gallery.table.loc[hit.row, "path"]}
+    video = video_at([*gallery.videos.values()], facts["camera"], facts["timestamp"])
+    played = None if video is None else {"number": video[0], "second": video[1]}
+    linked = {"video": played, "global_id": gallery.links.get(int(gallery.table["track_id"].iloc[hit.row]))}
+    return {"row": hit.row, "score": round(hit.score, 4), "rows": [hit.row]} | linked | facts
+
+
+def _plain_track(gallery: Gallery, hit: TrackHit) -> dict[str, Any]:
+    """For JSON: the image most like the query, and when the track begins and ends."""
+    times = gallery.table["timestamp"].iloc[hit.rows].dropna()
+    first, last = (float(times.iloc[0]), float(times.iloc[-1])) if len(times) else (None, None)
+    span = {"rows": hit.rows, "first": first, "last": last, "time": gallery.span_text(first, last)}
+    return _plain(gallery, Hit(hit.best, hit.score)) | span
+
+
+def _by_track(request: web.Request) -> bool:
+    by = request.query.get("by", "image")
+    if by not in ("image", "track"):
+        raise ValueError(f"by is {by!r}, expected image or track.")
+    return by == "track"
+
+
+async def _video(request: web.Request) -> web.StreamResponse:
+    number = int(request.match_info["number"])
+    video = request.app[_SHOWN].tracks.gallery.videos.get(number)
+    if video is None or not video.path.is_file():
+        raise web.HTTPNotFound(text=f"The video {number} is not here.")
+    return web.FileResponse(video.path)
 
 
 async def _picture(request: web.Request) -> web.Response:
-    gallery, row = request.app[_GALLERY], int(request.match_info["row"])
+    gallery, row = request.app[_SHOWN].tracks.gallery, int(request.match_info["row"])
     if row >= len(gallery):
         raise web.HTTPNotFound(text=f"There is no image {row}, the last is {len(gallery) - 1}.")
     content = await asyncio.to_thread(_thumbnail, gallery, row)

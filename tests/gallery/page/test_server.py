@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from src.data import make_table, read_image
 from src.gallery import Gallery
 from src.gallery.page import make_app
+from src.gallery.videos import GalleryVideo
 from src.retrieval import Embeddings
 
 N = 12
@@ -213,3 +214,49 @@ def test_other_host_names_are_refused_on_this_machine(ask, gallery):
     assert ask("/", headers={"Host": "localhost:80"})[0] == 200
     everywhere = make_app(gallery, Looker(), host="0.0.0.0")
     assert len(everywhere.middlewares) == 1
+
+
+@pytest.fixture
+def with_tracks(gallery, tmp_path):
+    """The twelve images as six tracks of two, cropped from a video that starts at 100 s."""
+    gallery.table["track_id"] = [row // 2 for row in range(N)]
+    gallery.meta["time_unit"] = "unix"
+    video = tmp_path / "a.mp4"
+    video.write_bytes(bytes(range(256)) * 8)
+    gallery.videos = {5: GalleryVideo(5, video, 1, 100.0, 60.0)}
+    gallery.links = {0: 8, 3: 8}
+    return gallery
+
+
+def test_results_are_grouped_by_track(with_tracks, ask):
+    answer = json.loads(ask("/api/search", row=0, by="track", top=9)[2])
+    assert len(answer["hits"]) == 5
+    assert answer["query"]["rows"] == [0, 1]
+    assert answer["query"]["global_id"] == 8
+    means = [with_tracks.features[[row, row + 1]].mean(axis=0) for row in range(0, N, 2)]
+    scores = [mean @ means[0] / np.linalg.norm(mean) / np.linalg.norm(means[0]) for mean in means]
+    order = [track for track in np.argsort(-np.array(scores), kind="stable").tolist() if track != 0]
+    assert [hit["rows"] for hit in answer["hits"]] == [[2 * track, 2 * track + 1] for track in order]
+    for hit, track in zip(answer["hits"], order, strict=True):
+        assert hit["score"] == pytest.approx(scores[track], abs=1e-3)
+        assert hit["row"] in hit["rows"]
+        if track < 5:  # the last image has no time
+            assert hit["time"] == f"1970-01-01 00:01:{40 + 2 * track} – 00:01:{41 + 2 * track}"
+        assert hit["global_id"] == (8 if track == 3 else None)
+    assert "by is 'car', expected image or track" in refused(ask("/api/search", row=0, by="car"), 400)
+    uploaded = ask("/api/search", picture(with_tracks, 4), query_domain="day", by="track", top=1)
+    assert json.loads(uploaded[2])["hits"][0]["rows"] == [4, 5]
+
+
+def test_a_video_is_played_from_its_second(with_tracks, ask):
+    hits = json.loads(ask("/api/search", row=1, top=20)[2])["hits"]
+    played = {hit["row"]: hit["video"] for hit in hits}
+    assert played[3] == {"number": 5, "second": 3.0}
+    assert played[2] is None  # of another camera
+    status, headers, body = ask("/api/videos/5", headers={"Range": "bytes=10-13"})
+    assert (status, headers["Content-Type"], body) == (206, "video/mp4", bytes([10, 11, 12, 13]))
+    assert "media-src 'self'" in headers["Content-Security-Policy"]
+    assert "The video 6 is not here" in refused(ask("/api/videos/6"), 404)
+    with_tracks.videos[5].path.unlink()
+    assert "The video 5 is not here" in refused(ask("/api/videos/5"), 404)
+    assert json.loads(ask("/api/search", row=1, top=20)[2])["hits"][0]["video"] is None

@@ -35,12 +35,15 @@ async function start() {
     say("The server does not answer; start src.app again.", true);
     return;
   }
-  $("about").textContent = `${gallery.count.toLocaleString("en")} pictures of ${gallery.name}`;
+  about();
   $("query-domain").hidden = !gallery.needs_domain;
   checkboxes("camera", gallery.cameras.map((camera) => [camera.id, camera.name]));
   checkboxes("domain", gallery.domains.map((domain) => [domain, domain]));
   options("colour", gallery.colours);
   options("type", gallery.types);
+  $("by").hidden = !gallery.tracks;
+  form.elements.by.checked = form.elements.by.defaultChecked = gallery.tracks && gallery.by_track;
+  if (gallery.living) setInterval(look, 10000);
   if (gallery.times) {
     $("times").hidden = false;
     $("unit").textContent = gallery.time_unit === "unix" ? "(UTC)" : gallery.time_unit && `(${gallery.time_unit})`;
@@ -58,11 +61,32 @@ async function start() {
   search();
 }
 
+function about() {
+  $("about").textContent = `${gallery.count.toLocaleString("en")} pictures of ${gallery.name}${gallery.living ? ", and growing" : ""}`;
+}
+
+// A living gallery: what is there now is in the next search.
+async function look() {
+  try {
+    const now = await (await fetch("api/gallery")).json();
+    const more = now.count !== gallery.count;
+    Object.assign(gallery, now);
+    about();
+    for (const camera of gallery.cameras) {
+      if (gallery.cameras.length < 2 || form.querySelector(`[name=camera][value="${camera.id}"]`)) continue;
+      checkbox("camera", camera.id, camera.name);
+    }
+    if (more && (queryRow() !== null || upload)) search();
+  } catch { /* it will be asked again */ }
+}
+
 function checkboxes(name, values) {
   if (values.length < 2) return;
-  for (const [value, text] of values) {
-    $(name).append(element("label", {}, element("input", { type: "checkbox", name, value }), ` ${text}`));
-  }
+  for (const [value, text] of values) checkbox(name, value, text);
+}
+
+function checkbox(name, value, text) {
+  $(name).append(element("label", {}, element("input", { type: "checkbox", name, value }), ` ${text}`));
   $(name).hidden = false;
 }
 
@@ -128,7 +152,8 @@ async function search() {
 }
 
 const facts = (hit) => [
-  hit.camera === null ? null : cameraName(hit.camera), hit.time, hit.domain,
+  hit.camera === null ? null : cameraName(hit.camera), hit.time,
+  hit.rows.length > 1 ? `${hit.rows.length} pictures` : null, hit.domain,
   [hit.colour, hit.type].filter(Boolean).join(" "), hit.vehicle === null ? null : `vehicle ${hit.vehicle}`,
 ].filter(Boolean);
 
@@ -159,10 +184,21 @@ function card(hit, place) {
     ...text.map((line) => element("div", { className: "facts", textContent: line })));
   button.addEventListener("click", () => { location.hash = hit.row; });
   const item = element("li", { id: `hit-${hit.row}` }, button);
+  if (hit.video) {
+    const play = element("button", { type: "button", className: "play", textContent: "▶", title: "Play the video from here" });
+    play.addEventListener("click", () => playVideo(hit.video));
+    item.append(play);
+  }
   for (const [event, on] of [["mouseenter", true], ["mouseleave", false], ["focusin", true], ["focusout", false]]) {
     item.addEventListener(event, () => light(hit.row, on));
   }
   return item;
+}
+
+function playVideo({ number, second }) {
+  $("video").src = `api/videos/${number}#t=${Math.max(0, second - 1)}`;
+  $("player").showModal();
+  $("video").play().catch(() => {}); // the browser may not know its format; the controls say so
 }
 
 function light(row, on) {
@@ -187,7 +223,7 @@ function drawTimeline(hits, query) {
   const width = Math.max(300, chart.parentElement.clientWidth - 24), left = 84, right = 14;
   const lane = Math.min(40, Math.max(22, 180 / lanes.length));
   const height = lanes.length * lane + 24;
-  const times = [...shown, ...self].map((hit) => hit.timestamp);
+  const times = [...shown, ...self].flatMap((hit) => [hit.timestamp, hit.first ?? hit.timestamp, hit.last ?? hit.timestamp]);
   const first = Math.min(...times), last = Math.max(...times), span = last - first || 1;
   const x = (time) => left + ((time - first) / span) * (width - left - right);
   const y = (camera) => lanes.indexOf(camera) * lane + lane / 2;
@@ -201,6 +237,15 @@ function drawTimeline(hits, query) {
   const marks = last > first ? [[first, "start"], [(first + last) / 2, "middle"], [last, "end"]] : [[first, "start"]];
   for (const [time, anchor] of width < 420 ? marks.filter(([, a]) => a !== "middle") : marks) {
     chart.append(svg("text", { x: x(time), y: height - 4, "text-anchor": anchor }, timeText(time)));
+  }
+  const trip = ofOneTrip(shown, self).map((hit) => `${x(hit.timestamp)},${y(hit.camera)}`);
+  if (trip.length > 1) {
+    const line = svg("polyline", { class: "trip", points: trip.join(" ") });
+    line.append(svg("title", {}, "the trip of one vehicle"));
+    chart.append(line);
+  }
+  for (const hit of shown.filter((hit) => hit.last > hit.first)) {
+    chart.append(svg("line", { class: "span", x1: x(hit.first), x2: x(hit.last), y1: y(hit.camera), y2: y(hit.camera) }));
   }
   // The best on top, so that it can be clicked.
   for (const hit of [...shown].reverse()) {
@@ -218,6 +263,15 @@ function drawTimeline(hits, query) {
     ring.append(svg("title", {}, "the query"));
     chart.append(ring);
   }
+}
+
+// The sightings of one vehicle in order of time: those that src.link says are the query's, else, once a least score says
+// what is alike enough, all results.
+function ofOneTrip(shown, self) {
+  const vehicle = self[0]?.global_id ?? null;
+  const same = vehicle !== null ? shown.filter((hit) => hit.global_id === vehicle)
+    : Number(form.elements.threshold.value) > 0 ? shown : [];
+  return [...same, ...self].sort((a, b) => a.timestamp - b.timestamp);
 }
 
 function drawMap(hits) {
@@ -264,6 +318,7 @@ form.addEventListener("reset", () => setTimeout(() => {
   search();
 }));
 form.addEventListener("submit", (event) => event.preventDefault());
+$("player").addEventListener("close", () => { $("video").removeAttribute("src"); $("video").load(); });
 addEventListener("hashchange", () => {
   if (queryRow() !== null) scrollTo({ top: 0, behavior: "smooth" });
   else if (upload) showQuery(URL.createObjectURL(upload), upload.name);

@@ -1,0 +1,36 @@
+"""Which tracks of a gallery show one vehicle, as `src.link` has found."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from src.runtime.errors import ConfigError
+from src.runtime.whole_files import write_atomically
+
+_FILE, _COLUMNS = "links.csv", ["track_id", "global_id"]
+
+
+def read_links(folder: Path) -> dict[int, int]:
+    """Number of each track → that of its vehicle; empty where nothing was linked.
+
+    Args:
+        folder: Of the gallery.
+
+    Raises:
+        ConfigError: If the file is damaged.
+    """
+    file = folder / _FILE
+    if not file.is_file():
+        return {}
+    try:
+        table = pd.read_csv(file, dtype="int64")
+        return dict(zip(*(table[column].tolist() for column in _COLUMNS), strict=True))
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"{file} is damaged ({error}); run src.link again.") from error
+
+
+def write_links(folder: Path, links: Mapping[int, int]) -> None:
+    """Writes what `read_links` reads."""
+    table = pd.DataFrame(sorted(links.items()), columns=_COLUMNS)
+    write_atomically(folder / _FILE, table.to_csv(index=False))

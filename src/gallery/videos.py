@@ -1,0 +1,66 @@
+"""The videos that a gallery's images were cropped from, where the gallery says so."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+_SLACK = 1.0  # seconds that a time may lie outside a video, for rounding
+
+
+@dataclass(frozen=True)
+class GalleryVideo:
+    """A video of a gallery.
+
+    Attributes:
+        number: Its own.
+        path: The file, which may be gone.
+        camera: Number of the camera.
+        start: When it starts, seconds since 1970.
+        seconds: How long it is.
+    """
+
+    number: int
+    path: Path
+    camera: int
+    start: float
+    seconds: float
+
+
+def crops_meta(images: Path) -> dict[str, Any] | None:
+    """What `src.crop` says beside a table of crops; None beside any other file."""
+    file = images.parent / "meta.json"
+    if not images.is_file() or not file.is_file():
+        return None
+    meta = json.loads(file.read_text(encoding="utf-8"))
+    return meta if isinstance(meta, dict) and "videos" in meta else None
+
+
+def gallery_videos(meta: Mapping[str, Any]) -> dict[int, GalleryVideo]:
+    """The videos that a gallery's `meta.json` names, by number."""
+    return {
+        said["number"]: GalleryVideo(
+            said["number"],
+            Path(said["video"]),
+            said["camera"],
+            datetime.fromisoformat(said["start"]).timestamp(),
+            said["seconds"],
+        )
+        for said in meta.get("videos") or []
+    }
+
+
+def video_at(videos: Sequence[GalleryVideo], camera: int | None, time: float | None) -> tuple[int, float] | None:
+    """Number of the video that shows a camera at a time, and the second in it; None if none is there.
+
+    Args:
+        videos: Of the gallery.
+        camera: Number of the camera.
+        time: Seconds since 1970.
+    """
+    for video in videos:
+        if camera == video.camera and time is not None and -_SLACK <= time - video.start <= video.seconds + _SLACK:
+            return (video.number, round(max(time - video.start, 0.0), 3)) if video.path.is_file() else None
+    return None
