@@ -208,8 +208,10 @@ function light(row, on) {
 // --- When and where
 
 function timeText(value) {
-  if (gallery.time_unit === "unix") return new Date(value * 1000).toISOString().slice(0, 16).replace("T", " ");
   const [first, last] = gallery.times;
+  if (gallery.time_unit === "unix") {
+    return new Date(value * 1000).toISOString().slice(0, last - first < 600 ? 19 : 16).replace("T", " ");
+  }
   return value.toLocaleString("en", { maximumFractionDigits: last - first > 100 ? 0 : 2 });
 }
 
