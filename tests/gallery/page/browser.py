@@ -111,3 +111,22 @@ def test_search_filter_and_search_on(address, browser, quickstart_veri, width, h
     page.set_input_files("#file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"})
     page.get_by_text("The file is no picture").wait_for()
     assert not [text for text in complaints if "400" not in text], complaints
+
+
+def test_one_result_a_track(address, browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{address}#7")
+    page.wait_for_selector("#results li:nth-child(24)")
+    assert page.locator("#results .facts:has-text('pictures')").count() == 0
+    page.get_by_label("One result a track").check()
+    page.wait_for_selector("#results .facts:has-text('pictures')")
+    assert page.locator("#timeline .span").count() > 0
+    assert page.locator("#timeline .trip").count() == 0
+    page.locator("input[name=threshold]").fill("0.5")  # what is alike enough is one trip
+    page.wait_for_selector("#timeline .trip", state="attached")
+    page.get_by_role("button", name="Clear filters").click()
+    page.wait_for_selector("#timeline .trip", state="detached")
+    assert not complaints
