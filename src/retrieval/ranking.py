@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.retrieval.relevance import Integers, Pairs
-from src.retrieval.threads import for_each
+from src.runtime.threads import for_each
 
 
 def rank_positives(block: Tensor, positives: Pairs) -> tuple[Integers, int]:

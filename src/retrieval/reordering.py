@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src.retrieval.distances.feature_distance import Distance, Rows
 from src.retrieval.relevance import Integers
-from src.retrieval.threads import for_each
+from src.runtime.threads import for_each
 
 Floats = NDArray[np.float32]
 

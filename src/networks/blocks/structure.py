@@ -1,11 +1,11 @@
 """DSE: dual-domain structure enhancement."""
 
-from collections.abc import Callable
+import importlib.util
+import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from src.networks.blocks import structure_blocks
@@ -17,8 +17,8 @@ class StructureEnhancement(nn.Module):
     With the neighbours d of an N × N window, zeros outside the map, `G_d(x) = max(0, T(x+d) − T(x))` and
     `S(x) = Σ_d G_d(x) T(x+d) / (1 + Σ_d G_d(x))`: `T ← T + β S`. DNDM (CVPR 2024), Eq. 7 to 9.
 
-    The N² neighbours are never held at once, neither forward nor for the gradient, which keeps the input only. Computed
-    in at least float32.
+    One operation, `torch.ops.vehicle_reid.enhance`, which keeps only its input for the gradient and computes in at
+    least float32: blocks in the cache on a CPU, Triton kernels on a GPU, plain formulas elsewhere and when exported.
 
     Args:
         beta: Strength β.
@@ -37,9 +37,10 @@ class StructureEnhancement(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Enhances features `(B, C, h, w)`."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if _exports():
             return enhance(x, self.beta, self.window)
-        return _Enhance.apply(x, self.beta, self.window)
+        out: Tensor = torch.ops.vehicle_reid.enhance(x, self.beta, self.window)
+        return out
 
 
 def enhance(x: Tensor, beta: float, window: int) -> Tensor:
@@ -87,24 +88,49 @@ def _neighbours(x: Tensor, window: int) -> list[Tensor]:
     return [padded[:, :, dy : dy + height, dx : dx + width] for dy in range(window) for dx in range(window)]
 
 
-class _Enhance(torch.autograd.Function):
-    """Keeps its input only, and works out the rest again for the gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, beta: float, window: int) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.beta, ctx.window = beta, window
-        forward, _ = _kernels(x.device.type)
-        return forward(x, beta, window)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors
-        _, backward = _kernels(x.device.type)
-        return backward(x, grad, ctx.beta, ctx.window), None, None
+@torch.library.custom_op("vehicle_reid::enhance", mutates_args=())
+def _enhance(x: Tensor, beta: float, window: int) -> Tensor:
+    return enhance(x, beta, window)
 
 
-def _kernels(device: str) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
-    """A CPU is fast where a block fits its cache, a GPU where kernels are few and large."""
-    return (structure_blocks.enhance, structure_blocks.gradient) if device == "cpu" else (enhance, gradient)
+@torch.library.custom_op("vehicle_reid::enhance_gradient", mutates_args=())
+def _gradient(x: Tensor, grad: Tensor, beta: float, window: int) -> Tensor:
+    return gradient(x, grad, beta, window)
+
+
+def _like_input(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(x)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, float, int], output: Tensor) -> None:  # noqa: ARG001  (torch names it)
+    x, ctx.beta, ctx.window = inputs
+    ctx.save_for_backward(x)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    (x,) = ctx.saved_tensors
+    return _gradient(x, grad, ctx.beta, ctx.window), None, None
+
+
+_enhance.register_autograd(_backward, setup_context=_keep)
+_enhance.register_fake(_like_input)
+_gradient.register_fake(_like_input)
+_enhance.register_kernel("cpu")(structure_blocks.enhance)
+_gradient.register_kernel("cpu")(structure_blocks.gradient)
+_enhance.register_kernel("cuda")(lambda *args: _kernels().enhance(*args))
+_gradient.register_kernel("cuda")(lambda *args: _kernels().gradient(*args))
+
+
+def _kernels() -> Any:
+    """The module with a GPU's `enhance` and `gradient`: Triton comes with torch, but not everywhere."""
+    if importlib.util.find_spec("triton") is None:
+        return sys.modules[__name__]
+    from src.networks.blocks import structure_kernels
+
+    return structure_kernels
+
+
+def _exports() -> bool:
+    """Whether the network is being written as a graph for others, who have operations of torch only."""
+    exports = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.6 has the latter alone
+    return bool(exports()) or torch.jit.is_tracing()

@@ -6,14 +6,20 @@ from itertools import product
 import torch
 from torch import Tensor
 
-# Values worked on at a time: the dozens of passes over a block should find it in the cache.
+from src.runtime.threads import for_each
+
+# Values a thread works on at a time: the dozens of passes over a block should find it in the cache. A block belongs to
+# one thread, for passes shared by all threads would wait for the slowest of them a hundred times.
 BLOCK = 1 << 17
 
 
 def enhance(x: Tensor, beta: float, window: int) -> Tensor:
     """`T + β S` of features `(B, C, h, w)` in any memory layout."""
     out = torch.empty_like(x)
-    for block in _blocks(x):
+    blocks = _blocks(x)
+
+    def work(number: int) -> None:
+        block = blocks[number]
         rows = _Rows(x[block], window)
         t = rows.lay(x[block])
         centre = rows.centre(t)
@@ -23,13 +29,18 @@ def enhance(x: Tensor, beta: float, window: int) -> Tensor:
             squares.addcmul_(rise, rise)
         s = squares.addcmul_(centre, total).div_(total.add_(1))
         out[block] = rows.take(s.mul_(beta).add_(centre))
+
+    for_each(work, len(blocks))
     return out
 
 
 def gradient(x: Tensor, grad: Tensor, beta: float, window: int) -> Tensor:
     """The gradient for `x`, given that for `enhance(x)`."""
     out = torch.empty_like(x)
-    for block in _blocks(x):
+    blocks = _blocks(x)
+
+    def work(number: int) -> None:
+        block = blocks[number]
         rows = _Rows(x[block], window)
         t = rows.lay(x[block])
         centre = rows.centre(t)
@@ -52,6 +63,8 @@ def gradient(x: Tensor, grad: Tensor, beta: float, window: int) -> Tensor:
         result = sum_u.mul_(centre).mul_(2).sub_(sum_v).add_(g)
         result.sub_(higher.mul_(centre - s).add_(total).mul_(own_u))
         out[block] = rows.take(result)
+
+    for_each(work, len(blocks))
     return out
 
 
@@ -100,11 +113,10 @@ class _Rows:
             yield torch.sub(self.centre(t, step), centre, out=rise).relu_()
 
 
-def _blocks(x: Tensor) -> Iterator[tuple[slice, slice]]:
+def _blocks(x: Tensor) -> list[tuple[slice, slice]]:
     """Slices of the batch and channel axes that hold about `BLOCK` values."""
     maps = max(1, BLOCK // max(1, x.shape[2] * x.shape[3]))
-    channels = min(x.shape[1], maps)
-    samples = max(1, maps // max(1, channels))
-    for b in range(0, x.shape[0], samples):
-        for c in range(0, x.shape[1], channels):
-            yield slice(b, b + samples), slice(c, c + channels)
+    channels = max(1, min(x.shape[1], maps))
+    samples = max(1, maps // channels)
+    firsts = product(range(0, x.shape[0], samples), range(0, x.shape[1], channels))
+    return [(slice(b, b + samples), slice(c, c + channels)) for b, c in firsts]

@@ -1,8 +1,7 @@
 """Distances between a query set and a gallery, produced block by block."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
@@ -10,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.retrieval.threads import for_each
+from src.runtime.precision import full_precision
+from src.runtime.threads import for_each
 
 Features: TypeAlias = Tensor | NDArray[np.floating]
 Metric = Literal["euclidean", "squared", "cosine", "angle"]
@@ -115,7 +115,7 @@ class FeatureDistance:
             elif self._metric == "angle":
                 out.neg_().add_(1).clamp_(-1, 1).acos_()
 
-        with _full_precision(self.device.type):
+        with full_precision(self.device.type):
             times = _multiplier(query)
             _in_parts(fill, len(gallery_squares), _CPU_COLUMNS, self.device)
         return block
@@ -228,23 +228,3 @@ def _multiplier(query: Tensor) -> Callable[[Tensor], Tensor]:
 def _never_alone(rows: Tensor) -> Tensor:
     """A lone row twice: as a vector it would be multiplied in another order, and equal features not tie any more."""
     return rows.repeat(2, 1) if len(rows) == 1 else rows
-
-
-@contextmanager
-def _full_precision(device_type: str) -> Iterator[None]:
-    """Neither autocast nor reduced float32 precision may decide who ranks first."""
-    library = getattr(torch.backends.mkldnn, "matmul", None) if device_type == "cpu" else torch.backends.cuda.matmul
-    with torch.autocast(device_type, enabled=False):
-        if library is not None and hasattr(library, "fp32_precision"):
-            setting, library.fp32_precision = library.fp32_precision, "ieee"
-            try:
-                yield
-            finally:
-                library.fp32_precision = setting
-        else:  # before torch 2.9
-            common = torch.get_float32_matmul_precision()
-            torch.set_float32_matmul_precision("highest")
-            try:
-                yield
-            finally:
-                torch.set_float32_matmul_precision(common)

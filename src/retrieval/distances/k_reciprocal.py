@@ -23,7 +23,7 @@ from src.retrieval.distances.terms import shifted
 from src.retrieval.exact_evaluation import block_rows
 from src.retrieval.ranking import nearest
 from src.retrieval.relevance import Integers
-from src.retrieval.threads import for_each, map_each
+from src.runtime.threads import for_each, map_each
 
 _CHUNK = 64  # images whose neighbourhoods are encoded together
 _ENTRY_BYTES = 12  # an index and a weight

@@ -69,9 +69,14 @@ def test_the_gradient_by_hand_equals_autograd(kernels, window):
     torch.testing.assert_close(kernels.gradient(x.detach(), grad, 0.3, window), expected)
 
 
-def test_blocks_are_for_processors():
-    assert structure._kernels("cpu") == (structure_blocks.enhance, structure_blocks.gradient)
-    assert structure._kernels("cuda") == (structure.enhance, structure.gradient)
+def test_every_device_has_its_own_way(monkeypatch):
+    kernels = structure._kernels()
+    assert kernels.__name__.endswith("structure_kernels")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert structure._kernels() is structure  # without Triton
+    for op in (torch.ops.vehicle_reid.enhance, torch.ops.vehicle_reid.enhance_gradient):
+        found = torch._C._dispatch_dump(f"{op._qualified_op_name}")
+        assert all(f"\n{key}: registered" in found for key in ("CPU", "CUDA", "Meta", "Autograd[alias]"))
 
 
 @pytest.mark.slow
@@ -133,6 +138,62 @@ def test_exports_as_plain_operations():
     x = torch.rand(1, 2, 6, 6)
     exported = torch.export.export(StructureEnhancement().eval(), (x,))
     torch.testing.assert_close(exported.module()(x), StructureEnhancement()(x))
+    operations = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
+    assert all(name.startswith("aten.") for name in operations)
+    traced = torch.jit.trace(StructureEnhancement(), (x,))
+    assert "vehicle_reid" not in str(traced.graph)
+    torch.testing.assert_close(traced(x), StructureEnhancement()(x))
+
+
+@pytest.mark.parametrize("layout", ["rows last", "channels last", "turned"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_is_an_operation_as_torch_wants_it(layout, dtype):
+    """Its schema, its gradient, its shapes without data, and all of them in a compiled graph."""
+    x = random_map(2, 3, 4, 5, seed=13).to(dtype)
+    x = x.to(memory_format=torch.channels_last) if layout == "channels last" else x
+    x = x.transpose(2, 3) if layout == "turned" else x
+    torch.library.opcheck(torch.ops.vehicle_reid.enhance, (x.requires_grad_(), 0.25, 3))
+    torch.library.opcheck(torch.ops.vehicle_reid.enhance_gradient, (x.detach(), torch.rand_like(x), 0.25, 3))
+
+
+def test_the_plain_formulas_keep_the_memory_layout():
+    """Which the operation promises for the devices that they serve."""
+    for x in (random_map(2, 3, 4, 5, seed=14), random_map(2, 3, 4, 5, seed=14).to(memory_format=torch.channels_last)):
+        for out in (structure.enhance(x, 0.25, 3), structure.gradient(x, x, 0.25, 3)):
+            assert out.stride() == torch.empty_like(x).stride()
+
+
+def test_compiles_as_one_operation_with_its_gradient():
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    x = random_map(1, 2, 5, 4, seed=15).requires_grad_()
+    out = torch.compile(StructureEnhancement(), backend=backend, fullgraph=True)(x)
+    torch.testing.assert_close(out, StructureEnhancement()(x))
+    expected = torch.autograd.grad(StructureEnhancement()(x).square().sum(), x)
+    torch.testing.assert_close(torch.autograd.grad(out.square().sum(), x), expected)
+    assert sum("vehicle_reid" in str(node.target) for graph in graphs for node in graph.graph.nodes) == 1
+
+
+def test_autocast_leaves_it_alone():
+    x = random_map(1, 2, 5, 4, seed=16).float().requires_grad_()
+    expected = StructureEnhancement()(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = StructureEnhancement()(x)
+        half = StructureEnhancement()(x.bfloat16())
+    assert out.equal(expected)
+    assert half.dtype == torch.bfloat16
+    assert torch.autograd.grad(half.sum(), x)[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 0, 4, 4)])
+def test_nothing_in_nothing_out(shape):
+    x = torch.empty(shape, requires_grad=True)
+    out = StructureEnhancement()(x)
+    assert out.shape == torch.autograd.grad(out.sum(), x)[0].shape == shape
 
 
 @pytest.mark.parametrize("window", [1, 4, 0])

@@ -52,7 +52,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)
         ready.wait()
 
-    pool = ThreadPoolExecutor(threads, "retrieval", initializer=start)
+    pool = ThreadPoolExecutor(threads, "whole blocks", initializer=start)
     for _ in range(threads):
         pool.submit(int)
     ready.wait()

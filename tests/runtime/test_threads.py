@@ -4,7 +4,7 @@ import threading
 import pytest
 import torch
 
-from src.retrieval.threads import for_each, map_each
+from src.runtime.threads import for_each, map_each
 
 
 @pytest.fixture(params=[1, 3])
