@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from src.networks.backbone.timm_backbone import Backbone
 from src.networks.blocks.attention import AttentionNet, Placement
 from src.networks.blocks.division import Axis, Branch, Embedding
+from src.networks.blocks.pooling import GAP
 
 
 class DFRSTOutput(NamedTuple):
@@ -73,6 +74,7 @@ class DFRSTNetwork(nn.Module):
         self.backbone = backbone
         self.shared_stages = shared_stages
         # The backbone's own last stages are the coarse stream; the fine one starts from a copy of their weights.
+        self.pool = GAP()
         self.coarse = Embedding(channels, dimension, num_classes) if coarse else None
         self.fine_stages = deepcopy(backbone.stages[shared_stages:]) if branches and coarse else None
         self.attention = AttentionNet(channels, attention) if attention is not None and branches else None
@@ -98,7 +100,7 @@ class DFRSTNetwork(nn.Module):
         coarse, fine = self.maps(images)
         metric, embeddings, logits = [], [], []
         if self.coarse is not None:
-            feature, normalised, scores = self.coarse(coarse)
+            feature, normalised, scores = self.coarse(self.pool(coarse))
             metric.append(feature)
             embeddings.append(normalised)
             logits.append(scores)

@@ -1,7 +1,9 @@
 """Embeddings of the whole of a map and of its equal parts along an axis."""
 
+from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from src.networks.blocks.bnneck import BNNeck
@@ -12,7 +14,7 @@ _DIMENSIONS = {"channel": 1, "height": 2, "width": 3}
 
 
 class Embedding(nn.Module):
-    """A map or a part of it as a feature with a classifier: pooling → 1 × 1 convolution → BNNeck.
+    """The average of a map or of a part of it as a feature with a classifier: 1 × 1 convolution → BNNeck.
 
     Args:
         channels: Channels of the map.
@@ -22,13 +24,12 @@ class Embedding(nn.Module):
 
     def __init__(self, channels: int, dimension: int, num_classes: int) -> None:
         super().__init__()
-        self.pool = GAP()
         self.reduce = nn.Linear(channels, dimension, bias=False)  # a 1 × 1 convolution on a single place
         self.neck = BNNeck(dimension, num_classes)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features before and after the neck `(B, D)` and logits `(B, K)` of a map `(B, C, h, w)`."""
-        feature = self.reduce(self.pool(x))
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features before and after the neck `(B, D)` and logits `(B, K)` of averages `(B, C)`."""
+        feature = self.reduce(pooled)
         return feature, *self.neck(feature)
 
 
@@ -51,6 +52,7 @@ class Branch(nn.Module):
         if parts < 1 or (axis == "channel" and channels < parts):
             raise ValueError(f"parts.{axis} is {parts}, expected at least 1 and no more than the {channels} channels.")
         self.axis: Axis = axis
+        self.pool = GAP()
         # As `tensor_split` has it: where the channels do not divide, the first parts have one more.
         sizes = [channels] * parts
         if axis == "channel":
@@ -64,12 +66,20 @@ class Branch(nn.Module):
             ValueError: If the map is smaller than the number of parts.
         """
         count = len(self.embeddings)
-        if self.axis == "whole":
-            return [self.embeddings[0](x)]
-        axis = _DIMENSIONS[self.axis]
-        if x.shape[axis] < count:
+        axis = _DIMENSIONS.get(self.axis)
+        if axis is not None and x.shape[axis] < count:
             raise ValueError(
                 f"parts.{self.axis} is {count}, but the map has only {x.shape[axis]} rows there; use fewer parts or "
                 "larger images."
             )
-        return [embed(part) for embed, part in zip(self.embeddings, x.tensor_split(count, dim=axis), strict=True)]
+        return [embed(part) for embed, part in zip(self.embeddings, self._averages(x), strict=True)]
+
+    def _averages(self, x: Tensor) -> Sequence[Tensor]:
+        """Averages `(B, C)` of the parts, from a single pass over the map."""
+        count = len(self.embeddings)
+        if self.axis in ("whole", "channel"):
+            return self.pool(x).tensor_split(count, dim=1)
+        # in half precision a line's average would be rounded before that of its part
+        wide = torch.promote_types(x.dtype, torch.float32)
+        lines = x.mean(dim=3 if self.axis == "height" else 2, dtype=wide)
+        return [part.mean(dim=2) for part in lines.tensor_split(count, dim=2)]
