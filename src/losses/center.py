@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from src.runtime.precision import full_precision
 
 
 class CenterLoss(nn.Module):
@@ -37,9 +38,11 @@ class CenterLoss(nn.Module):
 
         With several processes, give all of them the batches of all: then their centres stay equal.
         """
-        classes, place = labels.unique(return_inverse=True)
-        away = self.centers[labels] - features.to(self.centers.dtype)
+        centers = self.centers[labels]
+        away = centers - features.to(centers.dtype)
+        same = labels[:, None] == labels
         # As a product, whose order of summation is fixed on a GPU too; mixed precision would round it.
-        with torch.autocast(away.device.type, enabled=False):
-            summed = F.one_hot(place, len(classes)).T.to(away.dtype) @ away
-        self.centers[classes] -= self.rate * 2 / len(labels) * summed
+        with full_precision(away.device.type):
+            moved = centers - self.rate * 2 / len(labels) * (same.to(away.dtype) @ away)
+        # Each sample writes its class's centre, those of a class the same; which classes there are stays on the device.
+        self.centers[labels] = moved[same.byte().argmax(dim=1)]

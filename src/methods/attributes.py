@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
+import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 
 from src.losses import cross_entropy
 from src.methods.base import Batch
@@ -32,6 +33,32 @@ class NamesAttributes(Protocol):
         ...
 
 
+class Share(Metric):
+    """The share of right ones among known ones, counted where they are: `MeanMetric` looks for NaN in every batch."""
+
+    right: Tensor
+    known: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("right", "known"):
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, right: Tensor, known: Tensor) -> None:
+        """Counts a batch.
+
+        Args:
+            right: `(B,)`, true where an image is named right.
+            known: `(B,)`, true where it has a name.
+        """
+        self.right += (right & known).sum()
+        self.known += known.sum()
+
+    def compute(self) -> Tensor:
+        """The share, a scalar; not a number if nothing is known."""
+        return self.right / self.known
+
+
 class Accuracy(nn.Module):
     """The share of images whose attribute is named right, among those for which it is known.
 
@@ -42,7 +69,7 @@ class Accuracy(nn.Module):
     def __init__(self, attributes: Sequence[str]) -> None:
         super().__init__()
         keys = [f"{stage}_{name}" for stage in ("train", "val") for name in attributes]
-        self.shares = nn.ModuleDict({key: MeanMetric() for key in keys})
+        self.shares = nn.ModuleDict({key: Share() for key in keys})
         self._labelled: dict[tuple[int, str, str], bool] = {}
 
     def log(self, method: LightningModule, stage: str, logits: Mapping[str, Tensor], batch: Batch) -> None:
@@ -57,9 +84,8 @@ class Accuracy(nn.Module):
         for name, scores in logits.items():
             if not self._has_labels(method, stage, name):
                 continue
-            known = batch[name] >= 0
-            share = cast(MeanMetric, self.shares[f"{stage}_{name}"])
-            share.update((scores.argmax(dim=1) == batch[name])[known].float())
+            share = cast(Share, self.shares[f"{stage}_{name}"])
+            share.update(scores.argmax(dim=1) == batch[name], batch[name] >= 0)
             method.log(f"{stage}/{name}_accuracy", share, on_step=False, on_epoch=True)
 
     def _has_labels(self, method: LightningModule, stage: str, attribute: str) -> bool:

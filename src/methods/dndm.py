@@ -1,13 +1,14 @@
 """DNDM, day-night dual-domain modulation."""
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from src.losses import batch_hard_triplet, cross_domain_triplet, cross_entropy, gate_loss
 from src.methods.base import Batch, ReIDMethod
 from src.networks import Backbone, DNDMNetwork, ReleasedDNDM
+from src.networks.dndm_network import NIGHT
 
 
 class DNDM(ReIDMethod):
@@ -118,19 +119,28 @@ class DNDMReleased(ReIDMethod):
         """The image, whether it is of the night, and where it glares."""
         return ("image", "domain", "glare")
 
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Counts the images of the night while the batch is on the host."""
+        return batch | {"nights": int((batch["domain"] == NIGHT).sum())}
+
     def drop_classifier(self) -> None:
         """Keeps it: the class maps, at test too, are those of the class that scores highest."""
 
     def embed(self, batch: Batch) -> Tensor:
         """The pooled feature, or the one after the neck."""
-        out = self.network(batch["image"], batch["domain"], glare=batch["glare"])
+        out = self.network(batch["image"], batch["domain"], glare=batch["glare"], nights=_nights(batch))
         return out.embedded if self.embedding == "after_neck" else out.pooled
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy after the neck, batch-hard triplet before it, and the loss of the glare gate."""
-        out = self.network(batch["image"], batch["domain"], batch["label"], batch["glare"])
+        out = self.network(batch["image"], batch["domain"], batch["label"], batch["glare"], _nights(batch))
         return {
             "cross_entropy": cross_entropy(out.logits, batch["label"]),
             "triplet": batch_hard_triplet(out.pooled, batch["label"], self.margin),
             "gate": gate_loss(out.gate, batch["domain"]),
         }
+
+
+def _nights(batch: Mapping[str, Any]) -> int | None:
+    """How many images of a batch are of the night, if it came through Lightning."""
+    return batch.get("nights")

@@ -76,7 +76,12 @@ class ReleasedDNDM(nn.Module):
         self.swap_stems = swap_stems
 
     def forward(
-        self, images: Tensor, domain: Tensor, label: Tensor | None = None, glare: Tensor | None = None
+        self,
+        images: Tensor,
+        domain: Tensor,
+        label: Tensor | None = None,
+        glare: Tensor | None = None,
+        nights: int | None = None,
     ) -> ReleasedOutput:
         """Embeds images.
 
@@ -85,6 +90,7 @@ class ReleasedDNDM(nn.Module):
             domain: `(B,)`, 0 for day, 1 for night, negative for unknown, which counts as day.
             label: `(B,)` class indices, needed in training, in any order.
             glare: Masks `(B, 1, H, W)` of the highlights, needed by the images that pass the night stem.
+            nights: How many images are of the night, if known: a GPU would have to be asked, and wait.
 
         Raises:
             ValueError: The labels or the masks are needed and missing.
@@ -93,10 +99,10 @@ class ReleasedDNDM(nn.Module):
             raise ValueError("The released DNDM exchanges class maps in training and needs labels; got none.")
         night = domain == NIGHT
         if self.swap_stems and not self.training:
-            night = ~night
+            night, nights = ~night, None if nights is None else len(night) - nights
         if glare is None and bool(night.any()):
             raise ValueError("The night stem needs the mask `glare`; let the transforms compute it.")
-        x = self._stems(self.backbone.normalise(images), night)
+        x = self._stems(self.backbone.normalise(images), night, nights)
         mask = torch.zeros_like(images[:, :1]) if glare is None else glare * night.view(-1, 1, 1, 1)
         x, gate = self._suppress(x, mask.to(x.dtype))
         exchange = partners(label, domain) if self.training and label is not None else None
@@ -123,13 +129,13 @@ class ReleasedDNDM(nn.Module):
         problem = f"{path} is no checkpoint of the released DNDM with {self.neck.classifier.out_features} identities"
         return load_renamed(self, read_state_dict(path), NAMES, UNUSED, problem)
 
-    def _stems(self, x: Tensor, night: Tensor) -> Tensor:
+    def _stems(self, x: Tensor, night: Tensor, nights: int | None) -> Tensor:
         if torch.compiler.is_compiling():  # an exported graph cannot depend on how many images are of the night
             return torch.where(night.view(-1, 1, 1, 1), self.night_stem(x), self.backbone.stem(x))
-        routes = [(self.backbone.stem, (~night).nonzero()[:, 0]), (self.night_stem, night.nonzero()[:, 0])]
-        routes = [(stem, index) for stem, index in routes if len(index)]
-        features = torch.cat([stem(x[index]) for stem, index in routes])
-        return features[torch.cat([index for _, index in routes]).argsort()]
+        nights = int(night.sum()) if nights is None else nights
+        order = night.byte().argsort(stable=True)  # the day first
+        parts = zip((self.backbone.stem, self.night_stem), x[order].split([len(x) - nights, nights]), strict=True)
+        return torch.cat([stem(part) for stem, part in parts if len(part)])[order.argsort()]
 
     def _suppress(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         for _ in range(2):

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
 from omegaconf import DictConfig
 
 from src.runtime.errors import ConfigError
@@ -14,5 +15,9 @@ def build_trainer(node: DictConfig, **options: Any) -> Trainer:
     """The Lightning trainer of a node of the group `trainer`, with a stage's own options on top."""
     if node.accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator=gpu, but torch sees no GPU on this machine; pass trainer=cpu.")
+    if options.get("enable_progress_bar", node.get("enable_progress_bar", True)):
+        # A device waits whenever a number of its is shown, so that happens when loggers ask for them anyway.
+        bar = TQDMProgressBar(max(1, node.log_every_n_steps))
+        options["callbacks"] = [*options.get("callbacks", ()), bar]
     # Our samplers are right under DDP; Lightning's replacement would tear the identities of a batch apart.
     return instantiate(node, use_distributed_sampler=False, num_sanity_val_steps=0, **options)

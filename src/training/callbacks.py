@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from src.methods.tta import Batch
 from src.runtime.whole_files import write_atomically
+from src.training.host_copy import HostCopy
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,8 @@ class SaveWhenTerminated(Callback):
 
     Lightning's own handler lets the processes of a distributed run talk to each other at once, wherever each of them
     is, and they may then wait for each other for ever. So the signal is only noted here, and Lightning's handler called
-    after the batch at hand, in all processes if one of them was told.
+    between two batches, in all processes if one of them was told: they agree on it in every batch and look a batch
+    later, so that no device waits.
 
     Args:
         folder: The stage's, where `last.ckpt` goes.
@@ -33,6 +36,7 @@ class SaveWhenTerminated(Callback):
     def __init__(self, folder: Path) -> None:
         self._path = folder / "last.ckpt"
         self._told = False
+        self._heard: HostCopy | None = None
         self._lightnings: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -44,16 +48,23 @@ class SaveWhenTerminated(Callback):
         self._told = True
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        """Ends the training after this batch if a process was told to."""
-        self._pass_on(trainer)
+        """Ends the training after this batch if a process was told to; of several, all end after the next one."""
+        if trainer.world_size == 1:
+            self._pass_on(self._told)
+            return
+        told = torch.full((), float(self._told), device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(told)
+        before, self._heard = self._heard, HostCopy(told)
+        heard = self._heard if trainer.is_last_batch else before  # a validation, which may take long, comes after it
+        self._pass_on(heard is not None and bool(heard.read()))
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Likewise, for a validation may take longer than a cluster waits; several processes may differ in batches."""
         if trainer.world_size == 1:
-            self._pass_on(trainer)
+            self._pass_on(self._told)
 
-    def _pass_on(self, trainer: Trainer) -> None:
-        if callable(self._lightnings) and trainer.strategy.reduce_boolean_decision(self._told, all=False):
+    def _pass_on(self, told: bool) -> None:
+        if told and callable(self._lightnings):
             self._lightnings(signal.SIGTERM, None)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -74,8 +85,9 @@ class SaveWhenTerminated(Callback):
 class StopWhenNotFinite(Callback):
     """Stops a training whose loss is NaN or infinite, and lists the images of that batch.
 
-    The loss of a batch is looked at one batch later, when a GPU has long finished it: looking at once would make it
-    wait in every step. Checkpoints are written after the last look, so none holds weights of such a step.
+    Whether a loss is finite is computed at once, and looked at one batch later, when a GPU has long finished it:
+    looking at once would make it wait in every step. Checkpoints are written after the last look, so none holds
+    weights of such a step.
 
     Args:
         folder: Where the list goes.
@@ -83,14 +95,15 @@ class StopWhenNotFinite(Callback):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._last: tuple[Tensor, Tensor, int] | None = None
+        self._last: tuple[HostCopy, Tensor, Tensor, int] | None = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Looks at the batch before."""
         self._look(trainer)
-        self._last = outputs["loss"].detach(), batch["row"], trainer.global_step
+        loss = outputs["loss"].detach()
+        self._last = HostCopy(loss.isfinite()), loss, batch["row"], trainer.global_step
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Looks at the batch before a validation, which would stumble over it."""
@@ -101,9 +114,9 @@ class StopWhenNotFinite(Callback):
         self._look(trainer)
 
     def _look(self, trainer: Trainer) -> None:
-        if self._last is None or bool(self._last[0].isfinite()):
+        if self._last is None or bool(self._last[0].read()):
             return
-        loss, rows, step = self._last
+        _, loss, rows, step = self._last
         data: Any = trainer
         images = data.datamodule.table.iloc[rows.cpu().numpy()][["dataset", "path", "vehicle_id"]]
         file = self._folder / f"not_finite_{trainer.global_rank}.csv"

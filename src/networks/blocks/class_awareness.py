@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.networks.blocks.covariance import mean_covariance
+from src.runtime.precision import full_precision
 
 Form = Literal["auto", "plain", "folded"]
 Pairing = Literal["mean", "random"]
@@ -47,7 +48,7 @@ def partners(labels: Tensor, domains: Tensor, pairing: Pairing = "mean") -> Tens
     match = (labels[:, None] == labels) & (domains[:, None] != domains) & known[:, None] & known
     if pairing == "random":
         chosen = torch.rand(match.shape, device=match.device).masked_fill(~match, -1).argmax(dim=1)
-        match = match & F.one_hot(chosen, len(labels)).bool()
+        match = match & (chosen[:, None] == torch.arange(len(labels), device=labels.device))
     return match.float() / match.sum(dim=1, keepdim=True).clamp(min=1)
 
 
@@ -124,7 +125,8 @@ class ClassAwareness(nn.Module):
         if norm.training:
             sync = isinstance(norm, nn.SyncBatchNorm) and torch.distributed.is_initialized()
             mean, covariance, count = mean_covariance(x, sync)
-            mean, variance = w1 @ mean + b1, ((w1 @ covariance) * w1).sum(dim=1)
+            with full_precision(x.device.type):
+                mean, variance = w1 @ mean + b1, ((w1 @ covariance) * w1).sum(dim=1)
             with torch.no_grad():
                 tracked = norm.get_buffer("num_batches_tracked").add_(1)
                 momentum = 1 / int(tracked) if norm.momentum is None else norm.momentum

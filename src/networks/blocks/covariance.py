@@ -7,6 +7,8 @@ from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from src.runtime.precision import full_precision
+
 POSITIONS = 4096  # centred at a time
 
 
@@ -30,15 +32,16 @@ class _MeanCovariance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, sync: bool) -> tuple[Tensor, Tensor, Tensor]:
         dtype = torch.promote_types(x.dtype, torch.float32)
-        total = torch.cat([x.sum(dim=(0, 2, 3), dtype=dtype), x.new_tensor([x.numel() // x.shape[1]], dtype=dtype)])
+        total = torch.cat([x.sum(dim=(0, 2, 3), dtype=dtype), x.new_full((1,), x.numel() // x.shape[1], dtype=dtype)])
         if sync:
             distributed.all_reduce(total)
         mean, count = total[:-1] / total[-1], total[-1]
         covariance = torch.zeros(x.shape[1], x.shape[1], dtype=dtype, device=x.device)
         for samples in x.split(max(1, POSITIONS // (x.shape[2] * x.shape[3]))):
             # centred first: the difference of two large moments would lose the small ones
-            centred = samples.transpose(0, 1).flatten(1).to(dtype) - mean[:, None]
-            covariance.addmm_(centred, centred.T)
+            centred = samples.transpose(0, 1).flatten(1) - mean[:, None]
+            with full_precision(x.device.type):
+                covariance.addmm_(centred, centred.T)
         if sync:
             distributed.all_reduce(covariance)
         covariance /= count

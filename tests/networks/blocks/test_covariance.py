@@ -1,6 +1,8 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from src.networks import ClassAwareness
 from src.networks.blocks import covariance
 from src.networks.blocks.covariance import mean_covariance
 
@@ -36,3 +38,28 @@ def test_half_precision_is_accumulated_in_float32():
     mean, cov, _ = mean_covariance(x)
     assert mean.dtype == cov.dtype == torch.float32
     torch.testing.assert_close((mean, cov), reference(x.float()))
+
+
+@pytest.mark.parametrize("block", ["covariance", "class awareness"])
+def test_stays_float32_where_tf32_is_allowed(block):
+    """Read off where the products are made, for a CPU has no TF32 that could change them."""
+    settings = []
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func._overloadpacket in (torch.ops.aten.addmm_, torch.ops.aten.mm, torch.ops.aten.mv):
+                settings.append((torch.backends.mkldnn.matmul.fp32_precision, args[-1].dtype))
+            return func(*args, **(kwargs or {}))
+
+    x = torch.randn(2, 3, 4, 4).bfloat16()
+    module = ClassAwareness(3, 40, "folded")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with Products(), torch.autocast("cpu", torch.bfloat16):
+            _ = mean_covariance(x) if block == "covariance" else module._affine(x)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert len(settings) == (1 if block == "covariance" else 3)
+    assert set(settings) == {("ieee", torch.float32)}
