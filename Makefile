@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-fast test-page lint format clean
+.PHONY: train test test-fast test-gpu test-page lint format clean
 
 train: .venv/installed
 	$(BIN)/python -m src.train experiment=quickstart
@@ -12,6 +12,11 @@ test: .venv/installed
 
 test-fast: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+# What needs a GPU, and its tables in outputs/gpu.md: minutes. Without a GPU each part says so.
+test-gpu: .venv/installed
+	$(BIN)/python -m pytest -m gpu -rs tests/gpu
+	$(BIN)/python -m scripts.benchmark_gpu --out outputs/gpu.md
 
 # The page in a real browser, which has to be there: apt-get install chromium. Leaves pictures in outputs/page.
 test-page: .venv/installed
