@@ -18,6 +18,7 @@ from src.config.checks import check_config
 from src.config.pools import complete_pools
 from src.runtime.command import CONF_DIR
 from src.runtime.resolvers import register_resolvers
+from tests.made_up_device import Device
 
 register_resolvers()
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +29,14 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Device:
+    """A made-up GPU, whose autocast is the CPU's."""
+    autocast = torch.autocast
+    monkeypatch.setattr(torch, "autocast", lambda _, *args, **kwargs: autocast("cpu", *args, **kwargs))
+    return Device()
 
 
 @pytest.fixture

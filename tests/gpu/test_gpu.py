@@ -21,6 +21,7 @@ from src.methods.vehiclenet import VehicleNet
 from src.networks import Backbone, StructureEnhancement
 from src.networks.blocks import structure
 from src.retrieval import FeatureDistance, KReciprocalDistance, evaluate, search
+from src.training.host_copy import HostCopy
 
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).parents[2]
@@ -113,6 +114,13 @@ def test_a_step_computes_what_a_processor_does_and_waits_for_nothing(device, mon
                 near = {"rtol": 0.01, "atol": 1e-3} if precision == "float32" else {"rtol": 0.05, "atol": 0.02}
                 torch.testing.assert_close(value.item(), expected[term], **near)
     assert all(p.grad.isfinite().all() for p in method.parameters() if p.requires_grad)
+
+
+def test_a_copy_to_the_host_waits_only_when_it_is_read(device):
+    values = torch.randn(5, device=device)
+    with no_waits(device):
+        copy = HostCopy(values.isfinite())
+    assert copy.read().tolist() == [True] * 5
 
 
 def test_dndm_needs_little_more_memory_than_a_plain_network(device):

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from src.methods.attribute_guided import AttributeGuided
 from src.methods.attributes import AttributeClassifier
@@ -14,6 +13,7 @@ from src.methods.dndm import DNDM, DNDMReleased
 from src.methods.vehiclenet import VehicleNet
 from src.networks import Backbone
 from src.networks.blocks.covariance import mean_covariance
+from tests.made_up_device import OnDevice
 
 NAMES = {"colour": ["red", "white"], "type": ["sedan", "truck"]}
 METHODS = {
@@ -95,36 +95,6 @@ def test_no_training_step_waits_for_the_device(method):
     assert all(p.grad is not None for p in method.parameters() if p.requires_grad)
 
 
-class OnDevice(torch.Tensor):
-    """A tensor that says it is on a GPU, and lies on the CPU."""
-
-
-class Device(TorchFunctionMode):
-    """Computes on the CPU what is said to be on a GPU, and fails where tensors of both are mixed."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
-        with torch._C.DisableTorchFunctionSubclass():
-            if func == torch.Tensor.is_cuda.__get__:
-                return isinstance(args[0], OnDevice)
-            if func == torch.Tensor.device.__get__:
-                return torch.device("cuda:0" if isinstance(args[0], OnDevice) else "cpu")
-            tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
-            there = any(isinstance(x, OnDevice) for x in tensors)
-            if there and func is not torch.Tensor.copy_:
-                strangers = [x for x in tensors if not isinstance(x, OnDevice) and x.ndim > 0]
-                assert not strangers, (
-                    f"{func} mixes a tensor on the GPU with one of shape {strangers[0].shape} that is not"
-                )
-            devices = [x for x in (*args, kwargs.get("device")) if isinstance(x, torch.device)]
-            if devices:
-                there = devices[0].type == "cuda"
-                args = [torch.device("cpu") if isinstance(x, torch.device) else x for x in args]
-                kwargs |= {"device": torch.device("cpu")} if "device" in kwargs else {}
-            out = func(*args, **kwargs)
-            return tree_map(lambda x: x.as_subclass(OnDevice) if there and type(x) is torch.Tensor else x, out)
-
-
 def to_device(module):
     for part in module.modules():
         for name, value in part._parameters.items():
@@ -136,20 +106,12 @@ def to_device(module):
     return module
 
 
-@pytest.fixture
-def device(monkeypatch):
-    """The device, whose autocast is the CPU's."""
-    autocast = torch.autocast
-    monkeypatch.setattr(torch, "autocast", lambda _, *args, **kwargs: autocast("cpu", *args, **kwargs))
-    return Device()
-
-
 @pytest.mark.parametrize(
     "mix",
     [
         lambda x: x + torch.ones(3),
         lambda x: torch.cat([x, torch.zeros(2)]),
-        lambda x: x[torch.zeros(2, dtype=torch.long)],
+        lambda x: x.index_select(0, torch.zeros(2, dtype=torch.long)),
         lambda x: torch.where(torch.ones(3) > 0, x, x),
         lambda x: torch.ones(3).mul_(x),
     ],
