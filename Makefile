@@ -8,10 +8,10 @@ train: .venv/installed
 	$(BIN)/python -m src.train experiment=quickstart
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not gpu"
 
 test-fast: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow and not gpu"
 
 # What needs a GPU, and its tables in outputs/gpu.md: minutes. Without a GPU each part says so.
 test-gpu: .venv/installed

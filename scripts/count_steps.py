@@ -77,7 +77,7 @@ class Count(TorchDispatchMode):
         if func.namespace == "prim" or name in FREE:
             return out
         tensors = [x for x in tree_leaves((args, kwargs or {}, out)) if isinstance(x, Tensor)]
-        moved = sum(x.numel() * x.element_size() for x in tensors)
+        moved: float = sum(x.numel() * x.element_size() for x in tensors)
         moved += BETWEEN[name](args[0]) if name in BETWEEN else 0
         flops = flop_registry[packet](*args, **(kwargs or {}), out_val=out) if packet in flop_registry else 0
         half = any(x.dtype in (torch.bfloat16, torch.float16) for x in tensors)
