@@ -111,8 +111,12 @@ class ReIDMethod(LightningModule):
         """
         seen: dict[str, Tensor] = {}
 
-        def record(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-            return lambda _module, _inputs, features: seen.update({name: features.float().square().mean(dim=1)})
+        def record(name: str) -> Callable[[nn.Module, Any, Any], None]:
+            def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                features = output[0] if isinstance(output, tuple) else output  # a stage passes on more than its map
+                seen[name] = features.float().square().mean(dim=1)
+
+            return keep
 
         hooks = [module.register_forward_hook(record(name)) for name, module in self.feature_maps.items()]
         try:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from src.losses import batch_hard_triplet, cross_entropy
 from src.methods.base import Batch, ReIDMethod
-from src.networks import GAP, Backbone, BNNeck, GeM
+from src.networks import Backbone, BNNeck, Pooling, make_pooling
 
 
 class BoT(ReIDMethod):
@@ -18,7 +18,7 @@ class BoT(ReIDMethod):
     Args:
         backbone: Last stride 1 in the paper.
         num_classes: Identities of the training set.
-        pooling: Global average (the paper) or generalised mean.
+        pooling: Global average (the paper), generalised mean, or a transformer's class token.
         smoothing: Label smoothing ε of the cross-entropy.
         smoothing_kind: `"uniform"` spreads ε over all classes (BoT), `"others"` over the wrong ones.
         margin: Triplet margin; None for the plain soft margin.
@@ -33,7 +33,7 @@ class BoT(ReIDMethod):
         self,
         backbone: Backbone,
         num_classes: int,
-        pooling: Literal["gap", "gem"] = "gap",
+        pooling: Pooling = "gap",
         smoothing: float = 0.1,
         smoothing_kind: Literal["uniform", "others"] = "uniform",
         margin: float | None = 0.3,
@@ -44,7 +44,7 @@ class BoT(ReIDMethod):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.pool: nn.Module = GeM() if pooling == "gem" else GAP()
+        self.pool = make_pooling(pooling, backbone)
         self.neck = BNNeck(backbone.channels[-1], num_classes)
         self.smoothing = smoothing
         self.smoothing_kind = smoothing_kind
@@ -61,12 +61,12 @@ class BoT(ReIDMethod):
 
     def embed(self, batch: Batch) -> Tensor:
         """The pooled feature, after the neck unless told otherwise."""
-        pooled = self.pool(self.backbone(batch["image"]))
+        pooled = self.pool(*self.backbone.features(batch["image"]))
         return self.neck.bn(pooled) if self.embedding == "after_neck" else pooled
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy after the neck, batch-hard triplet or another metric loss before it."""
-        pooled = self.pool(self.backbone(batch["image"]))
+        pooled = self.pool(*self.backbone.features(batch["image"]))
         _, logits = self.neck(pooled)
         label = batch["label"]
         losses = {"cross_entropy": cross_entropy(logits, label, self.smoothing, self.smoothing_kind)}

@@ -3,16 +3,22 @@
 from torch import Tensor
 
 from src.methods.base import Batch, ReIDMethod
-from src.networks import Backbone
+from src.networks import Backbone, Pooling, make_pooling
 
 
 class PretrainedFeatures(ReIDMethod):
-    """Globally averaged features of a pretrained backbone. Nothing is trained."""
+    """Pooled features of a pretrained backbone. Nothing is trained.
 
-    def __init__(self, backbone: Backbone) -> None:
+    Args:
+        backbone: With its weights.
+        pooling: Global average, generalised mean (exponent 3), or a transformer's class token.
+    """
+
+    def __init__(self, backbone: Backbone, pooling: Pooling = "gap") -> None:
         super().__init__()
         self.backbone = backbone
+        self.pool = make_pooling(pooling, backbone)
 
     def embed(self, batch: Batch) -> Tensor:
-        """Averages the last feature map over its positions."""
-        return self.backbone(batch["image"]).mean(dim=(2, 3))
+        """The pooled last map, or the class token beside it."""
+        return self.pool(*self.backbone.features(batch["image"]))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from src.networks.backbone.plain_transformer import Carried
 from src.networks.backbone.timm_backbone import Backbone
 from src.networks.blocks.attention import AttentionNet, Placement
 from src.networks.blocks.division import Axis, Branch, Embedding
@@ -85,14 +86,14 @@ class DFRSTNetwork(nn.Module):
     def maps(self, images: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The last maps of the coarse and of the fine stream, after attention; None for one that is left out."""
         backbone = self.backbone
-        x = backbone.stem(backbone.normalise(images))
+        x, carried = backbone.begin(images)
         for stage in backbone.stages[: self.shared_stages]:
-            x = stage(x)
+            x, carried = stage(x, carried)
         own = backbone.stages[self.shared_stages :]
-        coarse = _through(own, x) if self.coarse is not None else None
+        coarse = _through(own, x, carried) if self.coarse is not None else None
         if not self.branches:
             return coarse, None
-        fine = _through(own if self.fine_stages is None else self.fine_stages, x)
+        fine = _through(own if self.fine_stages is None else self.fine_stages, x, carried)
         return coarse, fine if self.attention is None else self.attention(fine)
 
     def forward(self, images: Tensor) -> DFRSTOutput:
@@ -113,7 +114,7 @@ class DFRSTNetwork(nn.Module):
         return DFRSTOutput(torch.cat(embeddings, dim=1), metric, logits)
 
 
-def _through(stages: nn.ModuleList, x: Tensor) -> Tensor:
+def _through(stages: nn.ModuleList, x: Tensor, carried: Carried | None) -> Tensor:
     for stage in stages:
-        x = stage(x)
+        x, carried = stage(x, carried)
     return x

@@ -95,12 +95,12 @@ class DNDMNetwork(nn.Module):
         Raises:
             ValueError: The labels or the masks are needed and missing.
         """
-        x = self.backbone.stem(self.backbone.normalise(images))
+        x, carried = self.backbone.begin(images)
         if self.glare is not None:
             x = self.glare(x, self._mask(images, domain, glare))
         exchange = self._exchange(domain, label) if self.training and self.awareness else None
         for number, stage in enumerate(self.backbone.stages, start=1):
-            x = stage(x)
+            x, carried = stage(x, carried)
             if number in self.structure_stages:
                 x = self.structure(x)
             if str(number) in self.awareness:

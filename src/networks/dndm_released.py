@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.networks.backbone.chain import Chain
 from src.networks.backbone.timm_backbone import Backbone
 from src.networks.backbone.weights import load_renamed, read_state_dict
 from src.networks.blocks.bnneck import BNNeck
@@ -65,6 +66,8 @@ class ReleasedDNDM(nn.Module):
         super().__init__()
         if not backbone.staged:
             raise ValueError(f"DNDM works on a backbone's stages, and {backbone.name!r} has none; choose a ResNet.")
+        if not isinstance(backbone.stem, Chain):
+            raise ValueError(f"The released DNDM knows networks of maps alone, not {backbone.name!r}; choose a ResNet.")
         stem, *channels = backbone.channels
         self.backbone = backbone
         self.night_stem = deepcopy(backbone.stem)
@@ -107,7 +110,7 @@ class ReleasedDNDM(nn.Module):
         x, gate = self._suppress(x, mask.to(x.dtype))
         exchange = partners(label, domain) if self.training and label is not None else None
         for stage, projection in zip(self.backbone.stages, self.projections, strict=True):
-            x = self._aware(_enhance(stage(x)), projection, exchange)
+            x = self._aware(_enhance(stage(x)[0]), projection, exchange)
         mean = x.to(torch.promote_types(x.dtype, torch.float32)).pow(3).mean(dim=(2, 3))
         pooled = 1e-4 * (1e12 * mean + 1).pow(1 / 3)  # (mean + 1e-12)^(1/3); ONNX exporters drop so small a summand
         embedded, logits = self.neck(pooled)
@@ -131,11 +134,11 @@ class ReleasedDNDM(nn.Module):
 
     def _stems(self, x: Tensor, night: Tensor, nights: int | None) -> Tensor:
         if torch.compiler.is_compiling():  # an exported graph cannot depend on how many images are of the night
-            return torch.where(night.view(-1, 1, 1, 1), self.night_stem(x), self.backbone.stem(x))
+            return torch.where(night.view(-1, 1, 1, 1), self.night_stem(x)[0], self.backbone.stem(x)[0])
         nights = int(night.sum()) if nights is None else nights
         order = night.byte().argsort(stable=True)  # the day first
         parts = zip((self.backbone.stem, self.night_stem), x[order].split([len(x) - nights, nights]), strict=True)
-        return torch.cat([stem(part) for stem, part in parts if len(part)])[order.argsort()]
+        return torch.cat([stem(part)[0] for stem, part in parts if len(part)])[order.argsort()]
 
     def _suppress(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         for _ in range(2):

@@ -26,9 +26,9 @@ def energy(features):
 
 def last_map(stem_to_stages, images):
     backbone, stages = stem_to_stages
-    x = backbone.stem(backbone.normalise(images))
+    x, carried = backbone.begin(images)
     for stage in stages:
-        x = stage(x)
+        x, carried = stage(x, carried)
     return x
 
 

@@ -1,3 +1,4 @@
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -6,7 +7,9 @@ from hydra.utils import instantiate
 from torch import nn
 
 from src.methods.base import ReIDMethod
+from src.methods.bot import BoT
 from src.methods.optim import Optim, Schedule
+from src.networks import Backbone, DFRSTNetwork
 
 
 def rates(cfg, epochs):
@@ -99,3 +102,52 @@ def test_rates_follow_the_images_of_a_step_over_all_processes(composed, rule, pr
 def test_a_rule_without_its_reference_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Optim(torch.optim.SGD, **options)
+
+
+def test_rates_fall_from_layer_to_layer_and_biases_learn_at_their_own():
+    method = BoT(Backbone("resnet18", ibn="a"), num_classes=3)
+    optim = Optim(lambda groups: torch.optim.SGD(groups, lr=1.0), head_factor=3.0, layer_decay=0.5, bias_factor=2.0)
+    optimizer, _ = optim.build(method, method.head)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    seen = {name: rates[id(p)] for name, p in method.named_parameters() if p.requires_grad}
+    assert seen["neck.classifier.weight"] == 3
+    assert seen["backbone.stages.3.layer4.1.conv1.weight"] == 0.5
+    assert seen["backbone.stages.3.layer4.1.bn1.bias"] == 0.5 * 2
+    assert seen["backbone.stages.3.layer4.0.conv1.weight"] == 0.5**2
+    assert seen["backbone.stages.0.layer1.0.bn1.IN.weight"] == 0.5**8
+    assert seen["backbone.stem.conv1.weight"] == 0.5**9
+    assert len(seen) == sum(p.requires_grad for p in method.parameters())
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("vit_tiny_patch16_224", 12), ("eva02_tiny_patch14_224", 12)])
+def test_a_transformers_layers_are_its_blocks(name, blocks):
+    backbone = Backbone(name)
+    optimizer, _ = Optim(lambda groups: torch.optim.SGD(groups, lr=1.0), layer_decay=0.5).build(backbone, [])
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    seen = {name: rates[id(p)] for name, p in backbone.named_parameters()}
+    for parameter, rate in seen.items():
+        block = parameter.split(".")[2].removeprefix("blocks_")
+        layer = int(block) + 1 if block.isdigit() else 0 if parameter.startswith("stem") else blocks
+        assert rate == 0.5 ** (blocks + 1 - layer), parameter
+
+
+def test_a_copied_branch_learns_as_slowly_as_what_it_was_copied_from():
+    network = DFRSTNetwork(Backbone("resnet18"), 3, dimension=8)
+    optimizer, _ = Optim(lambda groups: torch.optim.SGD(groups, lr=1.0), layer_decay=0.5).build(network, [])
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    for copied, own in zip(network.fine_stages.parameters(), network.backbone.stages[2:].parameters(), strict=True):
+        assert rates[id(copied)] == rates[id(own)] < 0.6
+
+
+def test_transreid_schedule(composed):
+    seen = rates(composed("method=transreid", "epochs=40"), 40)[:, 0].tolist()
+    expected = []
+    for epoch in range(40):
+        cosine = (1 + math.cos(math.pi * epoch / 40)) / 2
+        expected.append(0.008 * (0.01 + 0.99 * epoch / 5 if epoch < 5 else 0.002 + 0.998 * cosine))
+    assert seen == pytest.approx(expected)
+
+
+def test_a_cosine_and_steps_exclude_each_other():
+    with pytest.raises(ValueError, match="not both; pass cosine_epochs=null or milestones="):
+        Schedule(milestones=[1], factors=[0.1], cosine_epochs=5)

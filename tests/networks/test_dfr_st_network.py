@@ -110,4 +110,4 @@ def test_more_parts_than_rows_are_refused(backbone):
 
 def test_a_backbone_without_stages_is_refused():
     with pytest.raises(ValueError, match="DFR-ST works on a backbone's stages"):
-        DFRSTNetwork(Backbone("vit_tiny_patch16_224", last_stride=2), CLASSES)
+        DFRSTNetwork(Backbone("hrnet_w18_small", last_stride=2), CLASSES)

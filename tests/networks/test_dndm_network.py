@@ -32,13 +32,13 @@ def test_modules_sit_where_the_paper_puts_them(options):
     out = net(images, DOMAINS, LABELS, glare)
 
     # the same, with every step written out
-    x = parts.backbone.stem(parts.backbone.normalise(images))
+    x, carried = parts.backbone.begin(images)
     if options.get("glare", True):
         mask = nn.functional.max_pool2d(glare.double() * (DOMAINS == 1).view(-1, 1, 1, 1), 4)
         m = torch.sigmoid(parts.glare.projection(torch.cat([x, mask], dim=1)))
         x = x - options.get("alpha", 0.5) * m * x
     for number, stage in enumerate(parts.backbone.stages, start=1):
-        x = stage(x)
+        x, carried = stage(x, carried)
         if number in options.get("structure_stages", (1, 2, 3, 4)):
             windows = nn.functional.unfold(x.flatten(0, 1)[:, None], 5, padding=2).view(*x.shape[:2], 25, *x.shape[2:])
             rises = (windows - x.unsqueeze(2)).relu()
@@ -112,5 +112,5 @@ def test_says_what_is_missing():
         network()(images, DOMAINS, glare=glare)
     with pytest.raises(ValueError, match="no stage 5: stages are counted from 1 to 4"):
         network(structure_stages=(1, 5))
-    with pytest.raises(ValueError, match="'vit_tiny_patch16_224' has none"):
-        DNDMNetwork(Backbone("vit_tiny_patch16_224", last_stride=2), 3)
+    with pytest.raises(ValueError, match="'hrnet_w18_small' has none"):
+        DNDMNetwork(Backbone("hrnet_w18_small", last_stride=2), 3)

@@ -27,8 +27,8 @@ def written_out(net, images, glare, through_night, partners_of):
     """The authors' computation, with a class map for every class and loops over the samples."""
     x = net.backbone.normalise(images)
     day, night = [i for i in range(6) if not through_night[i]], [i for i in range(6) if through_night[i]]
-    features = {**dict(zip(day, net.backbone.stem(x[day]), strict=True))}
-    features |= dict(zip(night, net.night_stem(x[night]), strict=True))
+    features = {**dict(zip(day, net.backbone.stem(x[day])[0], strict=True))}
+    features |= dict(zip(night, net.night_stem(x[night])[0], strict=True))
     x = torch.stack([features[i] for i in range(6)])
     mask = glare.double() * torch.tensor(through_night).view(-1, 1, 1, 1)
     for _ in range(2):
@@ -36,7 +36,7 @@ def written_out(net, images, glare, through_night, partners_of):
     gate = torch.sigmoid(net.gate(torch.cat([x, mask], 1).permute(0, 2, 3, 1)).relu()).permute(0, 3, 1, 2)
     x = x - 0.5 * gate * x
     for stage, projection in zip(net.backbone.stages, net.projections, strict=True):
-        x = stage(x)
+        x, _ = stage(x)
         kernel = torch.ones(x.shape[1], 1, 5, 5, dtype=x.dtype)
         kernel[:, :, 2, 2] = -24
         x = 0.9 * x + 0.25 * nn.functional.conv2d(x, kernel, padding=2, groups=x.shape[1]).relu() / 24
@@ -144,5 +144,7 @@ def test_says_what_is_missing():
         network()(images, DOMAINS, glare=glare)
     with pytest.raises(ValueError, match="night stem needs the mask `glare`"):
         network()(images, DOMAINS, LABELS)
-    with pytest.raises(ValueError, match="'vit_tiny_patch16_224' has none"):
-        ReleasedDNDM(Backbone("vit_tiny_patch16_224", last_stride=2), 3)
+    with pytest.raises(ValueError, match="'hrnet_w18_small' has none"):
+        ReleasedDNDM(Backbone("hrnet_w18_small", last_stride=2), 3)
+    with pytest.raises(ValueError, match="networks of maps alone, not 'vit_tiny_patch16_224'"):
+        ReleasedDNDM(Backbone("vit_tiny_patch16_224"), 3)

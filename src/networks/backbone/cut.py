@@ -4,12 +4,17 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from timm.models.hiera import Hiera
+from torch import nn
+
+from src.networks.backbone.chain import Chain, WholeNetwork
+from src.networks.backbone.hiera import cut_hiera
+from src.networks.backbone.plain_transformer import cut_plain, is_plain
 
 PROBE = 64  # side of the images that a network is tried with
 NUM_STAGES = 4
 
-Chain = list[tuple[str, nn.Module]]
+Modules = list[tuple[str, nn.Module]]
 
 
 class Parts(NamedTuple):
@@ -20,23 +25,35 @@ class Parts(NamedTuple):
     origin: dict[str, str]
 
 
-class WholeNetwork(nn.Module):
-    """A network that is no chain of stages, as one module from images to its last feature map `(B, C, h, w)`."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model: Any = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The last feature map; tokens are put back into their places."""
-        return self.model.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)[-1]
-
-
 def cut(model: Any) -> Parts | None:
-    """Cuts a timm network where its `feature_info` says that the resolution has fallen to 1/4, 1/8, 1/16 and 1/32.
+    """Cuts a timm network into a stem and four stages.
 
-    A stage ends with the module that timm names there; what follows the last one (a final convolution or norm) belongs
-    to the last stage. The stem ends before the first numbered block (`blocks.0`) or the first named stage (`layer1`).
+    Plain vision transformers: the blocks in four groups. Others: where `feature_info` says that the resolution has
+    fallen to 1/4, 1/8, 1/16 and 1/32.
+
+    Returns:
+        The parts, or None if the network is no chain of stages.
+    """
+    if is_plain(model):
+        stem, stages, origin = cut_plain(model, NUM_STAGES)
+        return Parts(stem, nn.ModuleList(stages), origin)
+    if isinstance(model, Hiera):
+        first, others, origin = cut_hiera(model)
+        return Parts(first, nn.ModuleList(others), origin)
+    return _cut_chain(model)
+
+
+def whole(model: Any) -> Parts:
+    """The network as a single stage behind an empty stem."""
+    return Parts(Chain({}), nn.ModuleList([WholeNetwork(model)]), {"stages.0.model": ""})
+
+
+def _cut_chain(model: Any) -> Parts | None:
+    """Cuts a network that is a chain of modules.
+
+    A stage ends with the module that timm names in `feature_info`; what follows the last one (a final convolution or
+    norm) belongs to the last stage. The stem ends before the first numbered block (`blocks.0`) or the first named stage
+    (`layer1`).
 
     Returns:
         The parts, or None if running them one after another does not reproduce the network.
@@ -55,22 +72,26 @@ def cut(model: Any) -> Parts | None:
     prefixes = ["stem", *(f"stages.{i}" for i in range(NUM_STAGES))]
     groups = [chain[: starts[0]], *stages]
     origin = {f"{p}.{_own(name)}": name for p, group in zip(prefixes, groups, strict=True) for name, _ in group}
-    stem, *rest = (nn.Sequential(OrderedDict((_own(name), module) for name, module in group)) for group in groups)
+    rows = _in_rows(model)
+    stem, *rest = (
+        Chain(OrderedDict((_own(name), module) for name, module in group), rows_in=rows and place > 0, rows_out=rows)
+        for place, group in enumerate(groups)
+    )
     return Parts(stem, nn.ModuleList(rest), origin)
 
 
-def whole(model: Any) -> Parts:
-    """The network as a single stage behind an empty stem."""
-    return Parts(nn.Identity(), nn.ModuleList([WholeNetwork(model)]), {"stages.0.model": ""})
+def _in_rows(model: Any) -> bool:
+    """Whether a network's maps are `(B, h, w, C)` inside."""
+    return str(getattr(model, "output_fmt", "NCHW")) == "NHWC"
 
 
 def _own(name: str) -> str:
     return name.replace(".", "_")  # a module's name may hold no dot
 
 
-def _chain(model: nn.Module, features: list[str], prefix: str = "") -> Chain:
+def _chain(model: nn.Module, features: list[str], prefix: str = "") -> Modules:
     """The children in order, up to the pooling; a Sequential that holds features is replaced by its own children."""
-    chain: Chain = []
+    chain: Modules = []
     for child, module in model.named_children():
         name = prefix + child
         if name in ("global_pool", "head"):
@@ -83,7 +104,7 @@ def _chain(model: nn.Module, features: list[str], prefix: str = "") -> Chain:
 
 
 @torch.no_grad()
-def _reproduces(model: Any, chain: Chain) -> bool:
+def _reproduces(model: Any, chain: Modules) -> bool:
     training = model.training
     model.eval()
     images = torch.randn(1, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0))
@@ -92,8 +113,9 @@ def _reproduces(model: Any, chain: Chain) -> bool:
         for _, module in chain:
             x = module(x)
         expected = model.forward_features(images)
-    except (RuntimeError, TypeError):  # its modules do not follow one another
+    except (AssertionError, RuntimeError, TypeError):  # its modules do not follow one another
         return False
     finally:
         model.train(training)
-    return x.ndim == 4 and x.shape == expected.shape and x.shape[1] == model.num_features and x.equal(expected)
+    channels = -1 if _in_rows(model) else 1
+    return x.ndim == 4 and x.shape == expected.shape and x.shape[channels] == model.num_features and x.equal(expected)

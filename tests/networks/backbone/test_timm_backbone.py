@@ -39,7 +39,7 @@ def test_stages_one_after_another_are_timms_network(name, channels, strides):
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "stride"), [("hrnet_w18_small", 1024, 32), ("vit_tiny_patch16_224", 192, 16)]
+    ("name", "channels", "stride"), [("hrnet_w18_small", 1024, 32), ("vit_tiny_r_s16_p8_224", 192, 32)]
 )
 def test_what_cannot_be_cut_is_one_stage(name, channels, stride):
     backbone = Backbone(name, last_stride=2)
@@ -65,7 +65,7 @@ def test_last_stride_1_keeps_the_resolution_without_dilation(name):
     assert all(m.dilation == (1, 1) for m in backbone.modules() if isinstance(m, torch.nn.Conv2d))
 
 
-@pytest.mark.parametrize("name", ["convnext_atto", "densenet121", "resnet18d", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["convnext_atto", "densenet121", "resnet18d", "swin_tiny_patch4_window7_224"])
 def test_last_stride_1_is_refused_where_it_would_shift_the_map(name):
     with pytest.raises(ValueError, match=f"'{name}' cannot keep its resolution.*pass last_stride=2"):
         Backbone(name)
@@ -122,8 +122,8 @@ def test_loads_a_whole_network(tmp_path):
     torch.manual_seed(5)
     model = timm.create_model("vit_tiny_patch16_224", num_classes=7)
     torch.save(model.state_dict(), tmp_path / "vit.pth")
-    backbone = Backbone("vit_tiny_patch16_224", weights=tmp_path / "vit.pth", last_stride=2)
-    torch.testing.assert_close(backbone.stages[0].model.cls_token, model.cls_token)
+    backbone = Backbone("vit_tiny_patch16_224", weights=tmp_path / "vit.pth")
+    torch.testing.assert_close(backbone.stem.model.cls_token, model.cls_token)
 
 
 def test_names_what_does_not_fit(tmp_path):
