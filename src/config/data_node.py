@@ -15,7 +15,7 @@ ANCHORS = ("name", "root", "sources", "target")
 RUN_OPTIONS = frozenset(
     {
         *("transforms", "sampler", "workers", "eval_batch_size", "seed"),
-        *("needs", "class_column", "mined", "repeat_batches"),
+        *("needs", "class_column", "mined", "names", "repeat_batches"),
     }
 )
 

@@ -1,7 +1,7 @@
 """A data set as Lightning wants it."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from src.data.dataset import Item, ReIDDataset, train_labels
+from src.data.dataset import Item, ReIDDataset, train_labels, training_names
 from src.data.holdout import hold_out
 from src.data.layouts import HasCameraDistances, Layout, Pool
 from src.data.layouts.extra import add_extra
@@ -47,13 +47,14 @@ class ReIDDataModule(LightningDataModule):
         holdout: Share of the training identities that take the place of the test set; 0 for the test set itself.
         class_column: Column whose values are the classes.
         mined: Parser of more training images, which never make a test set.
+        names: Of some of `ATTRIBUTES` the index → name, as a trained method knows them; None, or one that is not there,
+            for those of the training images.
 
     Attributes:
         name: Name of the data set.
         table: The record table.
         labels: Class index → (data set, vehicle id), of the training images, sorted.
-        colours: Colour index → name, of the training images, sorted.
-        types: Type index → name, of the training images, sorted.
+        names: Of each of `ATTRIBUTES` the index → name.
         tasks: The retrieval tasks.
         eval_rows: Every row that is a query or in a gallery of a task, ascending; without tasks (hidden vehicles) every
             query and gallery row.
@@ -65,8 +66,7 @@ class ReIDDataModule(LightningDataModule):
 
     table: pd.DataFrame
     labels: list[tuple[str, int]]
-    colours: list[str]
-    types: list[str]
+    names: dict[str, list[str]]
     tasks: list[Task]
     eval_rows: NDArray[np.int64]
     fingerprint: str
@@ -90,6 +90,7 @@ class ReIDDataModule(LightningDataModule):
         holdout: float = 0,
         class_column: str = "vehicle_id",
         mined: Layout | None = None,
+        names: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         self.layout = layout
@@ -108,16 +109,12 @@ class ReIDDataModule(LightningDataModule):
         self.holdout = holdout
         self._class_column = class_column
         self._mined = mined
+        self._names = names
 
     @property
     def num_classes(self) -> int:
         """Number of identities in the training images."""
         return len(self.labels)
-
-    @property
-    def names(self) -> dict[str, list[str]]:
-        """Attribute → the names of its values in the training images: what methods that learn attributes learn."""
-        return {"colour": self.colours, "type": self.types}
 
     @property
     def evaluation(self) -> dict[str, Any]:
@@ -150,7 +147,7 @@ class ReIDDataModule(LightningDataModule):
         train = table[table["split"] == "train"]
         self._check_needs(train)
         self.labels = train_labels(table, self._class_column)
-        self.colours, self.types = (sorted(set(train[column]) - {""}) for column in ("colour", "type"))
+        self.names = training_names(table) | {name: [*values] for name, values in (self._names or {}).items()}
         self.tasks = build_tasks(table, **self.evaluation)
         sides = [side for task in self.tasks for trial in task.trials for side in (trial.query, trial.gallery)]
         test_rows = np.flatnonzero((table["split"] != "train").to_numpy())
@@ -205,8 +202,7 @@ class ReIDDataModule(LightningDataModule):
             table,
             self.transforms.training(),
             self.labels,
-            self.colours,
-            self.types,
+            self.names,
             mask=self.transforms.mask,
             seed=self.seed,
             class_column=self._class_column,
@@ -242,8 +238,7 @@ class ReIDDataModule(LightningDataModule):
             self._with_masks(self.transforms.mask),
             self.transforms.evaluation(),
             self.labels,
-            self.colours,
-            self.types,
+            self.names,
             mask=self.transforms.mask,
         )
 

@@ -1,6 +1,6 @@
 """Records as tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from random import Random
 
@@ -20,6 +20,8 @@ from src.data.transforms.pipeline import Pipeline
 #: One record; a loader makes a batch of tensors of it.
 Item = dict[str, Tensor | int]
 Labels = Sequence[tuple[str, int]]
+#: What of an image methods may learn, or be told, by name.
+ATTRIBUTES = ("colour", "type", "camera", "view")
 
 
 class ReIDDataset(Dataset[Item]):
@@ -31,8 +33,7 @@ class ReIDDataset(Dataset[Item]):
         table: The record table.
         pipeline: How images are transformed.
         labels: Class index → (data set, vehicle id).
-        colours: Colour index → name.
-        types: Type index → name.
+        names: Of each of `ATTRIBUTES` the index → name.
         mask: Give the vehicles' masks.
         seed: Seed of the run.
         class_column: Column whose values are the classes.
@@ -43,8 +44,7 @@ class ReIDDataset(Dataset[Item]):
         table: pd.DataFrame,
         pipeline: Pipeline,
         labels: Labels = (),
-        colours: Sequence[str] = (),
-        types: Sequence[str] = (),
+        names: Mapping[str, Sequence[str]] | None = None,
         mask: bool = False,
         seed: int = 0,
         class_column: str = "vehicle_id",
@@ -62,9 +62,7 @@ class ReIDDataset(Dataset[Item]):
             "camera_id": table["camera_id"].to_numpy(),
             "track_id": table["track_id"].to_numpy(),
             "domain": name_index(table["domain"], DOMAINS),
-            "colour": name_index(table["colour"], colours),
-            "type": name_index(table["type"], types),
-        }
+        } | {name: name_index(attribute(table, name), (names or {}).get(name, ())) for name in ATTRIBUTES}
 
     def __len__(self) -> int:
         return len(self._table)
@@ -77,8 +75,8 @@ class ReIDDataset(Dataset[Item]):
 
         Returns:
             image: RGB, `(3, H, W)` uint8. row: row of the table. label: class index. vehicle_id, camera_id, track_id.
-            domain: 0 day, 1 night. colour, type: indices. All integers (int64 in a batch), -1 where unknown. If asked
-            for, glare and mask: `(1, H, W)` uint8 of 0 and 1.
+            domain: 0 day, 1 night. colour, type, camera, view: indices. All integers (int64 in a batch), -1 where
+            unknown. If asked for, glare and mask: `(1, H, W)` uint8 of 0 and 1.
 
         Raises:
             DataError: If the image or its mask cannot be read, or they differ in size.
@@ -129,6 +127,23 @@ def train_labels(table: pd.DataFrame, target: str = "vehicle_id") -> list[tuple[
     train = table[(table["split"] == "train").to_numpy() & known(table, target)]
     pairs = train[["dataset", target]].drop_duplicates()
     return sorted(zip(pairs["dataset"].tolist(), pairs[target].tolist(), strict=True))
+
+
+def attribute(table: pd.DataFrame, name: str) -> pd.Series:
+    """Each row's name of one of `ATTRIBUTES`, "" where it is unknown; a camera's is that of its data set too."""
+    if name != "camera":
+        return table[name]
+    cameras = table["dataset"] + " " + table["camera_id"].astype(str)
+    return cameras.where(known(table, "camera_id"), "")
+
+
+def training_names(table: pd.DataFrame) -> dict[str, list[str]]:
+    """The names that each of `ATTRIBUTES` has in the training rows, sorted, cameras by data set and number."""
+    train = table[(table["split"] == "train").to_numpy()]
+    names = {name: sorted(set(attribute(train, name)) - {""}) for name in ATTRIBUTES if name != "camera"}
+    cameras = train[known(train, "camera_id")][["dataset", "camera_id"]].drop_duplicates()
+    pairs = sorted(zip(cameras["dataset"].tolist(), cameras["camera_id"].tolist(), strict=True))
+    return names | {"camera": [f"{dataset} {number}" for dataset, number in pairs]}
 
 
 def name_index(values: pd.Series, names: Sequence[str]) -> NDArray[np.int64]:

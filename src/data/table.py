@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 #: - timestamp: in the data set's own unit (VeRi-776: frames), comparable only within one data set
 #: - domain: `"day"` or `"night"`
 #: - colour, type: names, as the data set spells them
+#: - view: from which side the camera looks, as the data set names it
 #: - box: `"x1 y1 x2 y2"`, 0-based pixels, right and bottom exclusive
 #: - mask: path of a picture below root that is bright where the vehicle is
 #: - dataset: name of the data set
@@ -30,6 +31,7 @@ COLUMNS: dict[str, Any] = {
     "domain": "",
     "colour": "",
     "type": "",
+    "view": "",
     "box": "",
     "mask": "",
     "dataset": "",
@@ -107,7 +109,8 @@ def fingerprint(table: pd.DataFrame) -> str:
     """16 hexadecimal digits that change with any value or the order of the rows, but not with the root folder."""
     digest = hashlib.sha256()
     for name, empty in COLUMNS.items():
-        if name == "root":
+        # views came later: where none is known, a fingerprint is what it was before
+        if name == "root" or (name == "view" and not known(table, name).any()):
             continue
         if isinstance(empty, str):
             content = "\0".join(table[name]).encode()

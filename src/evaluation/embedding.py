@@ -41,7 +41,7 @@ def evaluation_data(
     check_targets(nodes)
     if contamination is not None:
         nodes.transforms.contamination = contamination
-    return build_data(nodes.data, transforms=nodes.transforms, **options)
+    return build_data(nodes.data, transforms=nodes.transforms, names=method.provenance.get("names"), **options)
 
 
 def embed(

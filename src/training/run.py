@@ -108,7 +108,8 @@ def test_data(cfg: DictConfig, trained: TrainedStage) -> ReIDDataModule:
     stage = cfg.stages[trained.name]
     if not stage.get("mine"):
         return trained.data
-    data = build_data(stage.data, transforms=stage.transforms, sampler=stage.sampler, **loading(cfg))
+    names = trained.method.provenance["names"]
+    data = build_data(stage.data, transforms=stage.transforms, sampler=stage.sampler, names=names, **loading(cfg))
     data.setup("test")
     return data
 

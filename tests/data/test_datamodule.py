@@ -39,6 +39,25 @@ def build(layout, **options) -> ReIDDataModule:
     return ReIDDataModule(layout, **(defaults | options))
 
 
+def test_names_are_those_of_the_training_images_or_what_a_method_knows(tmp_path, write_image):
+    lines = ["path,vehicle_id,split,camera_id,view"]
+    for number, (split, camera, view) in enumerate(
+        [("train", 10, "front"), ("train", 9, ""), ("train", "", "back"), ("test", 2, "front"), ("test", 9, "side")]
+    ):
+        write_image(tmp_path / f"{number}.png", seed=number)
+        lines.append(f"{number}.png,{number},{split},{camera},{view}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    data = build(CSV(tmp_path, "tiny"), tasks=[])
+    data.setup()
+    assert data.names == {"colour": [], "type": [], "view": ["back", "front"], "camera": ["tiny 9", "tiny 10"]}
+    items = [data.eval_dataset()[row] for row in range(5)]
+    assert [(item["camera"], item["view"]) for item in items] == [(1, 1), (0, -1), (-1, 0), (-1, 1), (0, -1)]
+    told = build(CSV(tmp_path, "tiny"), tasks=[], names={"camera": ["tiny 2", "other 9"], "view": ["side", "front"]})
+    told.setup()
+    items = [told.eval_dataset()[row] for row in range(5)]
+    assert [(item["camera"], item["view"]) for item in items] == [(-1, 1), (-1, -1), (-1, -1), (0, 1), (-1, 0)]
+
+
 def test_setup_reads_everything_once(layout):
     data = build(layout, tasks=["day_to_night", "night_to_night"], ap="trapezoid")
     data.setup("fit")
@@ -49,8 +68,8 @@ def test_setup_reads_everything_once(layout):
     assert data.name == "tiny"
     assert data.labels == [("tiny", 3), ("tiny", 5)]
     assert data.num_classes == 2
-    assert data.colours == ["blue", "red"]
-    assert data.types == []
+    assert data.names["colour"] == ["blue", "red"]
+    assert data.names["type"] == []
     assert [task.name for task in data.tasks] == ["day_to_night", "night_to_night"]
     assert {task.protocol.ap for task in data.tasks} == {"trapezoid"}
     assert data.eval_rows.tolist() == [8, 9, 10, 11]

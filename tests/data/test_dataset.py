@@ -38,7 +38,8 @@ def table(tmp_path, write_image) -> pd.DataFrame:
 def test_an_item_says_what_the_table_says(table):
     labels = train_labels(table)
     assert labels == [("tiny", 3), ("tiny", 7)]
-    dataset = ReIDDataset(table, Transforms(size=16).evaluation(), labels, ["blue", "red"], ["bus", "van"])
+    names = {"colour": ["blue", "red"], "type": ["bus", "van"], "camera": ["tiny 6", "tiny 1", "other 2"]}
+    dataset = ReIDDataset(table, Transforms(size=16).evaluation(), labels, names)
     expected = {
         "row": [0, 1, 2, 3, 4, 5],
         "label": [1, 0, 1, 0, -1, -1],
@@ -48,6 +49,8 @@ def test_an_item_says_what_the_table_says(table):
         "domain": [0, 1, -1, 1, 0, 1],
         "colour": [1, 0, -1, 1, -1, 0],
         "type": [0, -1, 1, 1, 0, 0],
+        "camera": [1, -1, -1, -1, -1, 0],
+        "view": [-1, -1, -1, -1, -1, -1],
     }
     (batch,) = DataLoader(dataset, batch_size=6)
     assert len(dataset) == 6

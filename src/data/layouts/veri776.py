@@ -45,7 +45,9 @@ class VeRi776:
     camera, colour and type (some copies lack one: names then give vehicle and camera). An image name
     `0002_c002_00030600_0.jpg` is vehicle, camera, time in frames, and a running number. Test images belong to tracks,
     numbered by their line in `test_track.txt` from 0; training images have none. Masks are read from
-    `masks/<image folder>/<image>.png` if they are there. The gallery contains a copy of each query image.
+    `masks/<image folder>/<image>.png` if they are there. Views are the numbers at the ends of the lines of
+    `keypoint_{train,test}.txt` (Wang et al., "Orientation Invariant Feature Embedding", ICCV 2017, as
+    https://github.com/Zhongdao/VehicleReIDKeyPointData has them), if those are there. The gallery contains a copy of each query image.
 
     Attributes:
         root: Folder of the data set.
@@ -54,7 +56,9 @@ class VeRi776:
 
     root: Path | str
     name: str
-    provides: ClassVar[frozenset[str]] = frozenset({"camera_id", "track_id", "timestamp", "colour", "type", "mask"})
+    provides: ClassVar[frozenset[str]] = frozenset(
+        {"camera_id", "track_id", "timestamp", "colour", "type", "view", "mask"}
+    )
 
     def read(self) -> pd.DataFrame:
         """Reads lists, labels and tracks.
@@ -68,7 +72,7 @@ class VeRi776:
         require_folder(Path(self.root), self.name, "image_train, image_query, image_test and name_*.txt")
         labels = self._labels("train_label.xml") | self._labels("test_label.xml")
         colours, types = self._names("list_color.txt", COLOURS), self._names("list_type.txt", TYPES)
-        tracks = self._tracks()
+        tracks, views = self._tracks(), self._views()
         records: list[tuple[Any, ...]] = []
         for part, split in _SPLITS.items():
             folder = f"image_{part}"
@@ -81,8 +85,9 @@ class VeRi776:
                 mask = f"masks/{folder}/{mask}" if mask in masks else ""
                 colour, kind = colours.get(label.colour, ""), types.get(label.type, "")
                 path = f"{folder}/{image}"
-                records.append((path, split, label.vehicle, label.camera, time, track, colour, kind, mask))
-        names = ("path", "split", "vehicle_id", "camera_id", "timestamp", "track_id", "colour", "type", "mask")
+                view = views.get(image, "")
+                records.append((path, split, label.vehicle, label.camera, time, track, colour, kind, view, mask))
+        names = ("path", "split", "vehicle_id", "camera_id", "timestamp", "track_id", "colour", "type", "view", "mask")
         columns = {name: [record[place] for record in records] for place, name in enumerate(names)}
         columns["path"] = find_files(Path(self.root), columns["path"], self.name)
         return make_table(self.root, self.name, columns)
@@ -178,6 +183,17 @@ class VeRi776:
         if not file.is_file():
             return {str(number): name for number, name in enumerate(default, start=1)}
         return dict(line.split(maxsplit=1) for line in read_lines(file, self.name) if len(line.split()) > 1)
+
+    def _views(self) -> dict[str, str]:
+        """Image name → number of its view, from the files that are there: path, key points, view."""
+        views = {}
+        for file in (Path(self.root) / f"keypoint_{part}.txt" for part in ("train", "test")):
+            for line in filter(None, read_lines(file, self.name)) if file.is_file() else ():
+                path, *_, view = [*line.split(), ""] if " " not in line else line.split()
+                if not view.removeprefix("-").isdigit():
+                    raise DataError(f"Data set {self.name!r}: a line of {file} ends with no view: {line[:60]!r}.")
+                views[path.rpartition("/")[2]] = "" if view.startswith("-") else view
+        return views
 
     def _tracks(self) -> Mapping[str, int]:
         """Image name → track; `test_track_VeRi.txt` has the track's own name before the images."""

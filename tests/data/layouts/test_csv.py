@@ -8,10 +8,10 @@ from src.data.layouts import CSV
 from src.data.table import DataError, known
 
 FULL = (
-    "path,vehicle_id,split,camera_id,track_id,timestamp,domain,colour,type,box,mask\r\n"
-    'a/1.jpg, 7 ,train,1,2,3.5,day,red,bus,1 2 3 4,"m,1.png"\r\n'
+    "path,vehicle_id,split,camera_id,track_id,timestamp,domain,colour,type,view,box,mask\r\n"
+    'a/1.jpg, 7 ,train,1,2,3.5,day,red,bus,front,1 2 3 4,"m,1.png"\r\n'
     "\r\n"
-    "b.jpg,-1,gallery,,,,,,,,\r\n"
+    "b.jpg,-1,gallery,,,,,,,,,\r\n"
 )
 
 
@@ -36,6 +36,7 @@ def test_reads_every_column(tmp_path):
         "domain": "day",
         "colour": "red",
         "type": "bus",
+        "view": "front",
         "box": "1 2 3 4",
         "mask": "m,1.png",
         "dataset": "mine",

@@ -70,6 +70,19 @@ def test_without_labels_the_names_tell_vehicle_and_camera(root):
     assert table["colour"].tolist() == ["gray"] * 3 + [""] * 6
 
 
+def test_views_are_at_the_ends_of_the_lines_of_key_points(root):
+    assert (VeRi776(root, "veri").read()["view"] == "").all()
+    keypoints = " ".join(["-1"] * 40)
+    (root / "keypoint_train.txt").write_text(f"/VeRi/image_train/{TRAIN[1]} {keypoints} 5\n")
+    (root / "keypoint_test.txt").write_text(f"a/{TEST[0]} {keypoints} 0\na/{TEST[3]} {keypoints} -1\n")
+    table = VeRi776(root, "veri").read()
+    views = dict(zip(table["path"].str.rpartition("/")[2], table["view"], strict=True))
+    assert {image: view for image, view in views.items() if view} == {TRAIN[1]: "5", TEST[0]: "0"}
+    (root / "keypoint_test.txt").write_text("image_test/1.jpg\n")
+    with pytest.raises(DataError, match=r"keypoint_test\.txt ends with no view: 'image_test/1\.jpg'"):
+        VeRi776(root, "veri").read()
+
+
 def test_the_other_track_file_names_each_track_first(root):
     expected = VeRi776(root, "veri").read()
     (root / "test_track.txt").unlink()
