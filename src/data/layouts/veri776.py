@@ -47,7 +47,8 @@ class VeRi776:
     numbered by their line in `test_track.txt` from 0; training images have none. Masks are read from
     `masks/<image folder>/<image>.png` if they are there. Views are the numbers at the ends of the lines of
     `keypoint_{train,test}.txt` (Wang et al., "Orientation Invariant Feature Embedding", ICCV 2017, as
-    https://github.com/Zhongdao/VehicleReIDKeyPointData has them), if those are there. The gallery contains a copy of each query image.
+    https://github.com/Zhongdao/VehicleReIDKeyPointData has them), if those are there. The gallery contains a copy of
+    each query image.
 
     Attributes:
         root: Folder of the data set.
