@@ -12,11 +12,13 @@ from torch import Tensor
 
 from src.checkpoints.checkpoint_file import WholeCheckpoints
 from src.checkpoints.restore import build_method
+from src.checkpoints.transreid_conversion import convert_transreid, is_transreid
 from src.config.checks import check_targets
 from src.config.pools import complete_pools
 from src.methods.base import ReIDMethod
 from src.methods.bot import BoT
 from src.methods.dndm import DNDMReleased
+from src.methods.transreid import TransReID
 from src.networks import ReleasedDNDM
 from src.networks.backbone.weights import load_renamed, read_state_dict
 from src.runtime.errors import ConfigError
@@ -111,19 +113,25 @@ def run(cfg: DictConfig) -> ReIDMethod:
     if classes == 0:
         raise ConfigError(f"{path} has no classifier, expected one of {', '.join(_CLASSIFIERS)} beside the network.")
     kind = cfg.method._target_.rpartition(".")[2]
+    names: dict[str, list[str]] = {}
     if kind == BoT.__name__:
         method, left_out = _bot(cfg, path, state, classes)
     elif kind == DNDMReleased.__name__:
         method = build_method(cfg, classes, {})
         left_out = cast(ReleasedDNDM, method.network).load_released(path)
+    elif kind == TransReID.__name__:
+        method, names, left_out = convert_transreid(cfg, path, state, classes)
     else:
-        raise ConfigError(f"No other code base is known to have {kind}; pass method=bot or method=dndm_released.")
+        raise ConfigError(
+            f"No other code base is known to have {kind}; pass method=bot, method=dndm_released or "
+            "method=transreid_released."
+        )
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     method.provenance = {
         "config": {name: value for name, value in config.items() if name not in ("weights", "out")},
         "stage": next(iter(cfg.stages)),
         "labels": [[path.name, number] for number in range(classes)],  # the file does not say which vehicles
-        "names": {},
+        "names": names,
         "data": {"name": path.name, "fingerprint": file_sha(path)},
     }
     WholeCheckpoints().save_checkpoint({"state_dict": method.state_dict(), "reid": method.provenance}, out)
@@ -135,6 +143,8 @@ def run(cfg: DictConfig) -> ReIDMethod:
 
 def _bot(cfg: DictConfig, path: Path, state: dict[str, Tensor], classes: int) -> tuple[ReIDMethod, list[str]]:
     """BoT with the weights of fast-reid or reid-strong-baseline, and the names that were left out."""
+    if is_transreid(state):
+        raise ConfigError(f"{path} is a checkpoint of TransReID's code; pass method=transreid_released.")
     found = next((f for f in FORMATS if any(name.startswith(f"{f.trunk}layer1.") for name in state)), None)
     if found is None:
         raise ConfigError(

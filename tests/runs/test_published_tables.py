@@ -21,6 +21,7 @@ CONFIGURATIONS = {
     ],
     "src.methods.dndm.DNDM": [("method=dndm",)],
     "src.methods.dfr_st.DFRST": [("method=dfr_st",)],
+    "src.methods.transreid.TransReID": [("method=transreid",)],
     "src.methods.vehiclenet.VehicleNet": [("method=vehiclenet",), ("method=vehiclenet", "stages=pool_then_target")],
 }
 

@@ -1,7 +1,7 @@
 """Plain vision transformers as a stem and stages: a map of tokens, and the tokens that have no place on it."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -95,6 +95,16 @@ class PatchStem(nn.Module):
             self.model.pos_embed = nn.Parameter(resized)
         self.model.patch_embed.grid_size = tuple(grid)
         self.model.patch_embed.img_size = tuple(size)
+
+    def fitted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict with timm's names, made for the tokens and the size that this network has."""
+        state = dict(state)
+        if "dist_token" in state and not hasattr(self.model, "dist_token"):
+            del state["dist_token"]
+            state["pos_embed"] = torch.cat([state["pos_embed"][:, :1], state["pos_embed"][:, 2:]], dim=1)
+        if "pos_embed" in state:
+            state["pos_embed"] = self.resized(state["pos_embed"])
+        return state
 
     def resized(self, embeddings: Tensor, grid: Sequence[int] | None = None) -> Tensor:
         """Position embeddings `(1, P + n, C)` for another grid, bilinear, as TransReID resizes them.

@@ -166,7 +166,8 @@ class Backbone(nn.Module):
     def load_weights(self, path: str | Path) -> None:
         """Loads a state dict with timm's (or, for a ResNet, torchvision's) names; a classifier in it is dropped.
 
-        Position embeddings of a plain vision transformer are resized to this network's `image_size`.
+        Position embeddings of a plain vision transformer are resized to this network's `image_size`, and a token of
+        DeiT's distillation that the network does not have is left out with its own.
 
         Args:
             path: A `.safetensors` file or one written by `torch.save`.
@@ -175,9 +176,9 @@ class Backbone(nn.Module):
             FileNotFoundError: There is no such file.
             ValueError: Names or shapes do not match.
         """
-        found = {k: v for k, v in read_state_dict(path).items() if not k.startswith(self._heads)}
-        if isinstance(self.stem, PatchStem) and "pos_embed" in found:
-            found["pos_embed"] = self.stem.resized(found["pos_embed"])
+        found = {k: v for k, v in read_state_dict(path).items() if not k.startswith((*self._heads, "head_dist."))}
+        if isinstance(self.stem, PatchStem):
+            found = self.stem.fitted(found)
         own = {self._timm_name(name): name for name in self.state_dict()}
         # files written before BatchNorm counted its batches lack the counter, which nothing here reads
         missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]

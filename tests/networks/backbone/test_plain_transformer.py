@@ -132,6 +132,17 @@ def test_timms_own_features(name, prefix, size):
     assert backbone.mean.flatten().tolist() == pytest.approx(means)
 
 
+def test_distilled_weights_without_their_token(tmp_path):
+    distilled = timm.create_model("deit_tiny_distilled_patch16_224")
+    nn.init.normal_(distilled.pos_embed)
+    torch.save({"model": distilled.state_dict()}, tmp_path / "deit.pth")
+    model = Backbone("deit_tiny_patch16_224", weights=tmp_path / "deit.pth").stem.model
+    torch.testing.assert_close(model.pos_embed[:, 0], distilled.pos_embed[:, 0])
+    torch.testing.assert_close(model.pos_embed[:, 1:], distilled.pos_embed[:, 2:])
+    both = Backbone("deit_tiny_distilled_patch16_224", weights=tmp_path / "deit.pth").stem.model
+    torch.testing.assert_close(both.dist_token, distilled.dist_token)
+
+
 def test_four_stages_over_a_map_that_may_be_changed_on_the_way():
     backbone = trained(Backbone(TINY))
     x, carried = backbone.begin(images(48, 64))
