@@ -16,6 +16,7 @@ from src.data import ReIDDataModule
 from src.evaluation.embedding import embed, embeddings_meta, evaluation_data
 from src.evaluation.measurement import measure
 from src.evaluation.retrieval_callback import RetrievalEvaluation
+from src.evaluation.untrained import refuse_backbone, write_untrained
 from src.evaluation.wandb_tables import run_ends_here
 from src.figures.attention_maps import write_attention
 from src.methods.base import ReIDMethod
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @run_ends_here()
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Evaluates checkpoints, on their own data set or another one, or embeddings that a run has left.
+    """Evaluates checkpoints, on their own data set or another one, a backbone, or embeddings that a run has left.
 
     Args:
         cfg: The configuration of `src.evaluate`.
@@ -42,11 +43,16 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     check_targets(cfg)
     run_dir = Path(cfg.paths.run_dir)
     refuse_finished(run_dir)
-    given = [key for key in ("checkpoint", "checkpoints", "embeddings") if cfg[key]]
+    given = [key for key in ("checkpoint", "checkpoints", "embeddings", "untrained") if cfg[key]]
     if len(given) != 1:
-        raise ConfigError(f"Pass one of checkpoint, checkpoints and embeddings, not {' and '.join(given) or 'none'}.")
+        found = " and ".join(given) or "none"
+        raise ConfigError(f"Pass one of checkpoint, checkpoints, embeddings and untrained=true, not {found}.")
     make_steps(cfg.retrieval.steps, cfg.retrieval)  # before the work, not after it
-    sources = [Path(path) for path in one_or_more(cfg[given[0]])]
+    if given == ["untrained"]:
+        sources = [write_untrained(cfg, run_dir)]
+    else:
+        refuse_backbone(cfg)
+        sources = [Path(path) for path in one_or_more(cfg[given[0]])]
     if given == ["embeddings"]:
         _refuse_what_needs_images(cfg)
         models: list[Embeddings | None] = [read_embeddings(folder) for folder in sources]

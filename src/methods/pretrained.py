@@ -11,10 +11,11 @@ class PretrainedFeatures(ReIDMethod):
 
     Args:
         backbone: With its weights.
+        num_classes: Not used: there is no classifier.
         pooling: Global average, generalised mean (exponent 3), or a transformer's class token.
     """
 
-    def __init__(self, backbone: Backbone, pooling: Pooling = "gap") -> None:
+    def __init__(self, backbone: Backbone, num_classes: int = 0, pooling: Pooling = "gap") -> None:
         super().__init__()
         self.backbone = backbone
         self.pool = make_pooling(pooling, backbone)

