@@ -186,3 +186,17 @@ def test_images_of_unknown_cameras_add_nothing():
 def test_wrong_side_information_is_named():
     with pytest.raises(ValueError, match="side names 'colour', expected camera, view"):
         method(side=["colour"])
+
+
+def test_random_weights_learn_four_images_by_heart():
+    made = method().float().train()
+    optimizer = torch.optim.AdamW(made.parameters(), lr=3e-4)
+    data = batch() | {"image": images().float()}
+    seen = []
+    for _ in range(12):
+        loss = sum(made.losses(data).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen.append(loss.item())
+    assert seen[-1] < 0.2 * seen[0]
