@@ -7,11 +7,10 @@ model saw it) and a `metrics.json` for each kind and share. With the same `out` 
 again. For VehicleID's three test lists: data=vehicleid data.layout.test_ids=800, then 1600, 2400.
 """
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from hydra.utils import instantiate
@@ -23,6 +22,9 @@ from src.config.pools import complete_pools
 from src.runs.published_tables import read_table
 from src.runtime.command import command
 from src.runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from src.evaluation.metrics_record import MetricsRecord
 
 SCORES = ("mAP", "R1", "R5")
 MEAN = "mean of the kinds"
@@ -48,9 +50,8 @@ def run(cfg: DictConfig) -> pd.DataFrame:
     for kind in cfg.kinds:
         for share in cfg.shares:
             metrics = _measured(cfg, kind, share, out)
-            for task, found in metrics["tasks"].items():
-                values = (found["mAP"], found["rank"]["1"], found["rank"]["5"])
-                rows.append((kind.replace("_", " "), share, task, *values))
+            for task, record in metrics.tasks.items():
+                rows.append((kind.replace("_", " "), share, task, *(record.of(score) for score in SCORES)))
     columns = ["name", "share", "task", *SCORES]
     table = pd.DataFrame(rows, columns=columns)
     if len(set(cfg.kinds) - {"mixed"}) > 1:
@@ -58,7 +59,7 @@ def run(cfg: DictConfig) -> pd.DataFrame:
         means = single.groupby(["task", "share"], sort=False)[list(SCORES)].mean().reset_index()
         table = pd.concat([table, means.assign(name=MEAN)[columns]], ignore_index=True)
     table.to_csv(out / "contamination.csv", index=False)
-    known = published(metrics["data"]["name"])
+    known = published(metrics.data.name)
     draw_contamination(table, known, out / "contamination.png")
     for task in table["task"].unique():
         _print(task, pd.concat([table[table["task"] == task], known]), list(cfg.shares))
@@ -78,25 +79,27 @@ def published(data: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "share", *SCORES])
 
 
-def _measured(cfg: DictConfig, kind: str, share: float, out: Path) -> dict[str, Any]:
+def _measured(cfg: DictConfig, kind: str, share: float, out: Path) -> "MetricsRecord":
     """What `metrics.json` says of one kind and share; computed only if it is not there yet."""
     from src.evaluation.evaluation_run import run as evaluate
+    from src.evaluation.metrics_file import has_metrics, read_metrics
+    from src.runtime.json_files import as_plain
     from src.runtime.provenance import file_sha
 
     folder = out / ("undamaged" if share == 0 else f"{kind}_{share}")
     damage = {"kind": kind, "share": share} if share else {"kind": None, "share": None}
     asked: Any = OmegaConf.merge(cfg, {"contamination": damage, "paths": {"run_dir": str(folder)}})
-    if (folder / "metrics.json").exists():
-        found: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        wanted: Any = OmegaConf.to_container(asked, resolve=True)
-        other = [key for key in ("data", "contamination", "retrieval") if found["config"][key] != wanted[key]]
-        if found["checkpoint_sha"] != file_sha(Path(cfg.checkpoint)):
+    if has_metrics(folder):
+        found = read_metrics(folder)
+        wanted = as_plain(OmegaConf.to_container(asked, resolve=True))
+        other = [key for key in ("data", "contamination", "retrieval") if found.config[key] != wanted[key]]
+        if [model.checkpoint_sha for model in found.models] != [file_sha(Path(cfg.checkpoint))]:
             other.append("checkpoint")
         if other:
             raise ConfigError(f"{folder} was measured with another {' and '.join(other)}; pass another out=.")
         return found
     metrics = evaluate(asked)
-    if not metrics:
+    if metrics is None:
         raise ConfigError("The data set has no tasks, so there is nothing to measure; pass other data=.")
     if share == 0:
         _draw_examples(cfg, folder / "embeddings", out / "examples.png")

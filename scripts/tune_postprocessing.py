@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> Options:
     given = parser.parse_args(arguments)
 
     embeddings = read_embeddings(given.embeddings)
-    if not embeddings.meta.get("holdout"):
+    if not embeddings.meta.holdout:
         raise SystemExit(
             f"Error: {given.embeddings} holds the embeddings of a test set, on which nothing may be chosen; train with "
             "data.holdout=0.2 and pass the embeddings of that run."
@@ -79,7 +79,7 @@ def open_options(steps: list[str], known: Options, embeddings: Embeddings) -> di
 
 def tune(embeddings: Embeddings, steps: list[str], options: Options, grid: dict[tuple[str, str], list[Any]]) -> Options:
     """The best options found by varying one at a time."""
-    tasks = build_tasks(embeddings.table, **embeddings.meta["evaluation"])
+    tasks = build_tasks(embeddings.table, **embeddings.meta.evaluation)
     best: Options = {name: dict(options.get(name, {})) for name in steps}
     for (step, option), values in grid.items():
         best[step][option] = values[len(values) // 2]

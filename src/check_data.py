@@ -8,7 +8,6 @@ from src.runtime.command import command
 @command("check_data")
 def main(cfg: DictConfig) -> None:
     """Checks the data set, prints and writes the report; exit code 1 if there are problems."""
-    import json
     import os
     import sys
     from pathlib import Path
@@ -20,7 +19,7 @@ def main(cfg: DictConfig) -> None:
     from src.data.check.findings import check
     from src.figures.data_report import print_report
     from src.runtime.errors import ConfigError
-    from src.runtime.whole_files import write_atomically
+    from src.runtime.json_files import write_json
 
     if "layout" not in cfg.data:
         raise ConfigError(f"Which data set? Pass data=<one of {', '.join(data_sets())}>.")
@@ -39,7 +38,7 @@ def main(cfg: DictConfig) -> None:
         duplicates=cfg.duplicates,
         workers=os.cpu_count() or 1 if cfg.workers is None else cfg.workers,
     )
-    write_atomically(Path(cfg.report), json.dumps(report.as_dict(), indent=2) + "\n")
+    write_json(Path(cfg.report), report.as_dict())
     print_report(report, cfg.report)
     if not report.ok:
         sys.exit(1)

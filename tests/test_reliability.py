@@ -140,7 +140,7 @@ def test_queries_whose_vehicles_are_not_in_the_gallery_are_refused():
 
 def test_embeddings_that_cannot_be_written_are_named(tmp_path):
     table = make_table("root", "cars", {"path": ["a"], "vehicle_id": [1], "split": ["query"]})
-    embeddings = Embeddings(torch.zeros(1, 2), np.zeros(1, np.int64), table, None, {})
+    embeddings = Embeddings(torch.zeros(1, 2), np.zeros(1, np.int64), table)
     (tmp_path / "features.safetensors").mkdir()
     with pytest.raises(OSError, match=r"features\.safetensors cannot be written \(.*\)\. Make room"):
         write_embeddings(tmp_path, embeddings)

@@ -1,7 +1,6 @@
 """Checkpoints for other run times: ONNX, TorchScript, torch.export."""
 
 import importlib.util
-import json
 import logging
 import time
 import warnings
@@ -19,8 +18,8 @@ from src.checkpoints.restore import restore_for_embedding, saved_transforms
 from src.config.checks import one_or_more
 from src.methods.base import ReIDMethod
 from src.runtime.errors import ConfigError
+from src.runtime.json_files import write_json
 from src.runtime.provenance import file_sha
-from src.runtime.whole_files import write_atomically
 
 ENDINGS = {"onnx": ".onnx", "torchscript": ".pt", "torch_export": ".pt2"}
 Run = Callable[..., Tensor]
@@ -115,7 +114,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    write_atomically(base.with_name(f"{base.name}.json"), json.dumps(said, indent=2) + "\n")
+    write_json(base.with_name(f"{base.name}.json"), said)
     _print(said, cfg.batches)
     return said
 

@@ -1,7 +1,7 @@
 """Test sets embedded with a method, into embeddings folders."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from src.config.data_node import build_data
 from src.data import ReIDDataModule
 from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.methods.base import ReIDMethod
-from src.retrieval import Embeddings, write_embeddings
+from src.retrieval import DataVersion, Embeddings, EmbeddingsMeta, TripModel, write_embeddings
 from src.runtime.errors import ConfigError
+from src.runtime.json_files import record_of
 from src.runtime.provenance import file_sha
 
 log = logging.getLogger(__name__)
@@ -75,23 +76,24 @@ def embed(
     if not trainer.is_global_zero:
         return None
     features, rows = evaluation.embeddings.features, evaluation.embeddings.rows
-    meta = embeddings_meta(method, data, trainer, checkpoint) | {"dimensions": features.shape[1]}
+    meta = replace(embeddings_meta(method, data, trainer, checkpoint), dimensions=features.shape[1])
     embeddings = Embeddings(features, rows, data.table, data.camera_distances, meta)
     write_embeddings(folder, embeddings)
     return embeddings
 
 
-def embeddings_meta(method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, checkpoint: Path) -> dict[str, Any]:
+def embeddings_meta(method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, checkpoint: Path) -> EmbeddingsMeta:
     """What embeddings depend on, and what is needed to evaluate them."""
-    return {
-        "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
-        "checkpoint_sha": file_sha(checkpoint),
-        "precision": str(trainer.precision),
-        "device": str(trainer.strategy.root_device),
-        "data": {"name": data.name, "fingerprint": data.fingerprint},
-        "evaluation": data.evaluation,
-        "holdout": data.holdout,
-        "trips": method.provenance.get("trips"),
-        "views": asdict(method.views),
-        "contamination": None if data.transforms.contamination is None else asdict(data.transforms.contamination),
-    }
+    trips, damage = method.provenance.get("trips"), data.transforms.contamination
+    return EmbeddingsMeta(
+        checkpoint=f"{checkpoint.parent.name}/{checkpoint.name}",
+        checkpoint_sha=file_sha(checkpoint),
+        precision=str(trainer.precision),
+        device=str(trainer.strategy.root_device),
+        data=DataVersion(data.name, data.fingerprint),
+        evaluation=data.evaluation,
+        holdout=data.holdout,
+        trips=None if trips is None else record_of(TripModel, trips),
+        views=asdict(method.views),
+        contamination=None if damage is None else asdict(damage),
+    )

@@ -1,12 +1,12 @@
 """An evaluation: checkpoints on a data set, or embeddings that a run has left."""
 
-import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer, seed_everything
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.restore import restore_method, views_of
 from src.config.checks import check_targets, one_or_more
@@ -14,14 +14,17 @@ from src.config.data_node import loading
 from src.config.pools import complete_pools
 from src.data import ReIDDataModule
 from src.evaluation.embedding import embed, embeddings_meta, evaluation_data
-from src.evaluation.measurement import measure
+from src.evaluation.measurement import measure, show_results, write_results
+from src.evaluation.metrics_record import MetricsRecord
 from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.evaluation.untrained import refuse_backbone, write_untrained
-from src.evaluation.wandb_tables import run_ends_here
+from src.evaluation.wandb_tables import open_run, run_ends_here
 from src.figures.attention_maps import write_attention
 from src.methods.base import ReIDMethod
-from src.retrieval import Embeddings, make_steps, read_embeddings
+from src.retrieval import Embeddings, EmbeddingsMeta, make_steps, read_embeddings, read_meta
+from src.retrieval.embeddings import META_FILE
 from src.runtime.errors import ConfigError
+from src.runtime.json_files import as_plain
 from src.runtime.run_folder import refuse_finished
 from src.runtime.sweeps import sweep_of
 from src.runtime.trainer import build_trainer
@@ -30,14 +33,14 @@ log = logging.getLogger(__name__)
 
 
 @run_ends_here()
-def run(cfg: DictConfig) -> dict[str, Any]:
+def run(cfg: DictConfig) -> MetricsRecord | None:
     """Evaluates checkpoints, on their own data set or another one, a backbone, or embeddings that a run has left.
 
     Args:
         cfg: The configuration of `src.evaluate`.
 
     Returns:
-        What `metrics.json` says.
+        What `metrics.json` says; None without tasks, and on all processes but the first.
     """
     complete_pools(cfg)
     check_targets(cfg)
@@ -64,7 +67,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             _embed(cfg, checkpoint, run_dir / folder) for checkpoint, folder in zip(sources, folders, strict=True)
         ]
     whole = [model for model in models if model is not None]
-    return measure(cfg, whole) if whole else {}  # only the first process of several has embeddings
+    if not whole:  # only the first process of several has embeddings
+        return None
+    measured = measure(whole, cfg.retrieval)
+    if not measured.results:
+        return None
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    metrics = write_results(measured, run_dir, seed=cfg.seed, config=config)
+    show_results(measured, metrics, run_dir, open_run(cfg))
+    return metrics
 
 
 def _refuse_what_needs_images(cfg: DictConfig) -> None:
@@ -105,12 +116,9 @@ def _of_another_job(
     """The same embeddings, made by another job of this sweep over what comes after them; None if there are none."""
     if (sweep := sweep_of(folder.parent)) is None:
         return None
-    wanted = json.loads(
-        json.dumps(embeddings_meta(method, data, trainer, checkpoint))
-    )  # tuples as lists, as in the file
-    for file in sorted(sweep.glob(f"*/{folder.name}/meta.json")):
-        meta = json.loads(file.read_text(encoding="utf-8"))
-        if {key: meta.get(key) for key in wanted} == wanted:
+    wanted = as_plain(embeddings_meta(method, data, trainer, checkpoint))
+    for file in sorted(sweep.glob(f"*/{folder.name}/{META_FILE}")):
+        if as_plain(replace(read_meta(file.parent, EmbeddingsMeta), dimensions=None)) == wanted:
             log.info("The embeddings are those of %s.", file.parent)
             return read_embeddings(file.parent)
     return None

@@ -1,49 +1,68 @@
-"""Measures embeddings, with post-processing, and writes what was found."""
+"""Measures embeddings, with post-processing; writes the numbers, then shows them."""
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from src.data import Task, build_tasks, training_records
 from src.evaluation.metrics_file import write_metrics
+from src.evaluation.metrics_record import IndexRecord, MetricsRecord, Tasks
+from src.evaluation.metrics_table import print_metrics
 from src.evaluation.rank_list_files import choose_rank_lists, write_rank_lists
 from src.evaluation.task_results import TaskResult, evaluate_task, require_same_images
-from src.evaluation.wandb_tables import log_results, open_run
+from src.evaluation.wandb_tables import log_results
 from src.figures.curves import draw_roc
-from src.figures.tables import print_metrics
 from src.figures.trips import draw_trips
 from src.retrieval import Embeddings, Index, make_steps, recall, search
+from src.runtime.provenance import git_revision, versions
+
+if TYPE_CHECKING:
+    from wandb import Run
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What embeddings measured.
+
+    Attributes:
+        models: The embeddings, of one data set by one model or several.
+        options: The node `retrieval` of a configuration that they were measured with.
+        results: By task, after post-processing; empty for a data set without tasks.
+        before: By task, without post-processing, where that is known; empty if no step was taken.
+    """
+
+    models: Sequence[Embeddings]
+    options: DictConfig
+    results: Mapping[str, TaskResult]
+    before: Mapping[str, TaskResult]
+
+
 def measure(
-    cfg: DictConfig,
-    models: Sequence[Embeddings],
-    plain: Mapping[str, TaskResult] | None = None,
-    **extra: Any,
-) -> dict[str, Any]:
-    """Evaluates embeddings with the configured post-processing; writes `metrics.json` and pictures, prints the table.
+    models: Sequence[Embeddings], options: DictConfig, plain: Mapping[str, TaskResult] | None = None
+) -> Measured:
+    """Evaluates embeddings with the configured post-processing.
 
     Args:
-        cfg: The configuration of the command.
         models: Embeddings of one data set by one model or several.
+        options: The node `retrieval` of a configuration.
         plain: The tasks' results without post-processing, if they are known already.
-        extra: More entries of `metrics.json`.
 
-    Returns:
-        What `metrics.json` says.
+    Raises:
+        ConfigError: If the models saw different images.
+        StepError: If a step is unknown or cannot be taken.
     """
     require_same_images(models)
-    options, first, folder = cfg.retrieval, models[0], Path(cfg.paths.run_dir)
+    first = models[0]
     steps = make_steps(options.steps, options)
-    tasks = build_tasks(first.table, **first.meta["evaluation"])
+    tasks = build_tasks(first.table, **first.meta.evaluation)
     if not tasks:
-        log.warning("%s has no tasks, so nothing is measured; src.submit ranks it.", first.meta["data"]["name"])
-        return {}
+        log.warning("%s has no tasks, so nothing is measured; src.submit ranks it.", first.meta.data.name)
     if plain is None and steps and len(models) == 1:
         plain = {task.name: evaluate_task(task, models, top_k=options.top_k) for task in tasks}
     results = plain
@@ -60,45 +79,87 @@ def measure(
             )
             for task in tasks
         }
-    if steps:
-        before = {name: result.as_dict() for name, result in (plain or {}).items()}
-        extra |= {"postprocessing": list(options.steps), "before_postprocessing": before}
-    if "spatio_temporal" in options.steps:
-        draw_trips(training_records(first.table), first.camera_distances, folder / "figures" / "trips.png")
-    if options.verification:
-        verified = {name: result.verification for name, result in results.items() if result.verification is not None}
-        extra["verification"] = {name: result.summary() for name, result in verified.items()}
-        draw_roc({name: result.curve() for name, result in verified.items()}, folder / "figures" / "roc.png")
+    return Measured(models, options, results, (plain or {}) if steps else {})
+
+
+def write_results(
+    measured: Measured,
+    folder: Path,
+    *,
+    seed: int,
+    config: dict[str, Any],
+    steps: int | None = None,
+    untrained: Tasks | None = None,
+) -> MetricsRecord:
+    """Writes `metrics.json` and prints its table.
+
+    The file is there before an index is built to learn its recall, and written again after that, so that what fails
+    takes no number with it.
+
+    Args:
+        measured: What was measured, of at least one task.
+        folder: The run's.
+        seed: Of the run.
+        config: The configuration of the command, in plain values.
+        steps: Of the training, if there was one.
+        untrained: What pretrained features measured before it.
+
+    Returns:
+        What the file says.
+    """
+    models, options, results = measured.models, measured.options, measured.results
+    verified = {name: result.verification for name, result in results.items() if result.verification is not None}
+    metrics = MetricsRecord(
+        tasks={name: result.record() for name, result in results.items()},
+        models=tuple(model.meta for model in models),
+        seed=seed,
+        config=config,
+        git=git_revision(),
+        versions=versions(),
+        steps=steps,
+        untrained=untrained or {},
+        postprocessing=tuple(options.steps),
+        before_postprocessing={name: result.record() for name, result in measured.before.items()},
+        verification={name: result.summary() for name, result in verified.items()},
+        breakdowns={name: result.breakdowns(models[0].table) for name, result in results.items()},
+    )
+    write_metrics(folder, metrics)
     if options.index.kind != "exact":
-        extra["index"] = _searched(tasks, first, options)
-    extra["breakdowns"] = {name: result.breakdowns(first.table) for name, result in results.items()}
-    measured_with = first.meta if len(models) == 1 else _joined(models)
-    config = OmegaConf.to_container(cfg, resolve=True)
-    metrics = write_metrics(folder / "metrics.json", results, seed=cfg.seed, **measured_with, **extra, config=config)
-    lists = choose_rank_lists(results, first.table, options.queries, options.top_k)
-    write_rank_lists(folder / "figures", lists, results, first.table)
-    if (tracked := open_run(cfg)) is not None:
-        log_results(tracked, metrics, results, lists, first.table, folder)
+        metrics = replace(metrics, index=_searched([result.task for result in results.values()], models[0], options))
+        write_metrics(folder, metrics)
     print_metrics(metrics)
     return metrics
 
 
-def _searched(tasks: Sequence[Task], model: Embeddings, options: DictConfig) -> dict[str, Any]:
+def show_results(measured: Measured, metrics: MetricsRecord, folder: Path, tracked: "Run | None" = None) -> None:
+    """Draws the pictures of a measurement, and logs numbers and pictures.
+
+    Args:
+        measured: What was measured.
+        metrics: What was written of it.
+        folder: The run's; the pictures go to `figures/`.
+        tracked: The W&B run to log to.
+    """
+    results, first, figures = measured.results, measured.models[0], folder / "figures"
+    if "spatio_temporal" in metrics.postprocessing:
+        draw_trips(training_records(first.table), first.camera_distances, figures / "trips.png")
+    if metrics.verification:
+        verified = {name: result.verification for name, result in results.items() if result.verification is not None}
+        draw_roc({name: result.curve() for name, result in verified.items()}, figures / "roc.png")
+    lists = choose_rank_lists(results, first.table, measured.options.queries, measured.options.top_k)
+    write_rank_lists(figures, lists, results, first.table)
+    if tracked is not None:
+        log_results(tracked, metrics, results, lists, first.table, folder)
+
+
+def _searched(tasks: Sequence[Task], model: Embeddings, options: DictConfig) -> IndexRecord:
     """What the configured index finds of the exact nearest in each task's first trial."""
-    report: dict[str, Any] = {"recall_at": options.top_k, "recall": {}}
+    recalls = {}
     for task in tasks:
         query, gallery = (model.of(rows) for rows in (task.trials[0].query, task.trials[0].gallery))
         index = Index.build(
             gallery, metric=options.metric, **{str(name): value for name, value in options.index.items()}
         )
         exact = search(query, gallery, options.top_k + 16, metric=options.metric, backend="torch")  # 16 for ties
-        report["recall"][task.name] = recall(index.search(query, options.top_k), exact)
-        report |= {"kind": index.kind, "options": index.options}
-    return report
-
-
-def _joined(models: Sequence[Embeddings]) -> dict[str, Any]:
-    """What `metrics.json` says of several models."""
-    first = models[0].meta
-    names = " + ".join(model.meta["checkpoint"] for model in models)
-    return {"checkpoint": names, "data": first["data"], "models": [model.meta for model in models]}
+        recalls[task.name] = recall(index.search(query, options.top_k), exact)
+    return IndexRecord(options.top_k, recalls, index.kind, dict(index.options))

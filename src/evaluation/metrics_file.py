@@ -1,47 +1,60 @@
-"""What a run leaves behind: `metrics.json`, and what made it."""
+"""`metrics.json`, what a run leaves behind: its one writer and its one reader."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from src.evaluation.task_results import TaskResult
-from src.runtime.provenance import git_revision, versions
-from src.runtime.whole_files import write_atomically
-
-SCHEMA = 1
+from src.evaluation.metrics_record import SCHEMA, MetricsRecord
+from src.runtime.errors import ConfigError
+from src.runtime.json_files import write_json
+from src.runtime.run_folder import METRICS_FILE
 
 
-def write_metrics(path: Path, results: Mapping[str, TaskResult], **context: Any) -> dict[str, Any]:
-    """Writes `metrics.json`: the numbers, the protocol of each, and what they were measured with.
+def write_metrics(folder: Path, metrics: MetricsRecord) -> None:
+    """Writes `metrics.json`, whole or not at all.
 
     Args:
-        path: The file.
-        results: By task name.
-        context: More entries: `steps`, `checkpoint_sha`, `seed`, `data`, `config`, …
+        folder: The run's.
+        metrics: What it shall say.
 
-    Returns:
-        What was written.
+    Raises:
+        OSError: Names the file and what is wrong.
     """
-    metrics = {
-        "schema": SCHEMA,
-        "tasks": {name: result.as_dict() for name, result in results.items()},
-        "git": git_revision(),
-        "versions": versions(),
-        **context,
-    }
-    write_atomically(path, json.dumps(metrics, indent=2) + "\n")
-    return metrics
+    write_json(folder / METRICS_FILE, metrics.as_dict())
 
 
-def mean_ap(run_dir: Path) -> float | None:
-    """The mean of the tasks' mean average precisions in a run's `metrics.json`; None if the run has none.
+def has_metrics(folder: Path) -> bool:
+    """Whether a folder is that of a run with results."""
+    return (folder / METRICS_FILE).is_file()
+
+
+def read_metrics(folder: Path) -> MetricsRecord:
+    """Reads `metrics.json`.
 
     Args:
-        run_dir: The run's folder.
+        folder: A run's that has one.
+
+    Raises:
+        ConfigError: If it is not one of ours.
     """
-    path = run_dir / "metrics.json"
-    if not path.is_file():
-        return None
-    tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"].values()
-    return float(sum(task["mAP"] for task in tasks) / len(tasks))
+    path = folder / METRICS_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON file ({error}); take it out of runs.") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise ConfigError(
+            f"{path} is not what a run of this project leaves, expected schema {SCHEMA}; take it out of runs."
+        )
+    try:
+        return MetricsRecord.from_dict(content)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not whole: {error} Take it out of runs, or measure again.") from error
+
+
+def mean_ap(folder: Path) -> float | None:
+    """The mean of the tasks' mean average precisions of a run; None if it has no results.
+
+    Args:
+        folder: The run's.
+    """
+    return read_metrics(folder).mean_ap if has_metrics(folder) else None

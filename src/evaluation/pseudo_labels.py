@@ -24,6 +24,7 @@ from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.retrieval import Embeddings, Mining, kmeans_labels, mine_identities, purity, read_embeddings
 from src.retrieval.relevance import Integers
 from src.runtime.errors import ConfigError
+from src.runtime.json_files import write_json
 from src.runtime.trainer import build_trainer
 from src.runtime.whole_files import write_atomically
 
@@ -126,6 +127,7 @@ def mine(embeddings: Embeddings, options: Mining, file: Path, seed: int) -> None
         ValueError: See `mine_identities`.
         ConfigError: If the images do not lie in one folder.
     """
+    meta = embeddings.meta
     query, gallery = _sides(embeddings)
     rows = np.concatenate([query, gallery])
     table, features = embeddings.table.iloc[rows], embeddings.of(rows)
@@ -157,9 +159,9 @@ def mine(embeddings: Embeddings, options: Mining, file: Path, seed: int) -> None
         found["vehicles_in_test_set"] = n_vehicles
         if options.kind == "identity_mining":  # with fewer clusters than vehicles, k-means could not be right
             found["kmeans_purity"] = purity(kmeans_labels(features, n_vehicles, seed), vehicles)
-    said = {"root": str(roots[0]), **found, "options": asdict(options), "seed": seed}
-    made_by = {key: embeddings.meta.get(key) for key in ("checkpoint", "checkpoint_sha", "data")}
-    write_atomically(file.with_suffix(".json"), json.dumps(said | made_by, indent=2) + "\n")
+    mined_by = {"checkpoint": meta.checkpoint, "checkpoint_sha": meta.checkpoint_sha, "data": asdict(meta.data)}
+    said = {"root": str(roots[0]), **found, "options": asdict(options), "seed": seed, **mined_by}
+    write_json(file.with_suffix(".json"), said)
     write_atomically(file, pd.DataFrame(text).to_csv(index=False))
     log.info("Mined %d identities (%d of one image) in %d of %d images%s: %s", *counts.values(), _judged(found), file)
 

@@ -65,7 +65,7 @@ class RetrievalMetric(Metric):
         """
         rows, first = np.unique(dim_zero_cat(self.rows).cpu().numpy(), return_index=True)
         features = dim_zero_cat(self.features)[torch.as_tensor(first, device=self.device)]
-        self.embeddings = Embeddings(features, rows, self.table, None, {})
+        self.embeddings = Embeddings(features, rows, self.table)
         self.results = {task.name: self._evaluate(task) for task in self.tasks}
         values = {}
         if self.results:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from src.data import Task, Trial, known, training_records
+from src.evaluation.metrics_record import Scores, TaskRecord, Trials
 from src.retrieval import (
     Context,
     Distance,
@@ -20,7 +20,6 @@ from src.retrieval import (
     Step,
     StepError,
     TrackDistance,
-    TripModel,
     VerificationResult,
     evaluate_distance,
     label_of_track,
@@ -73,28 +72,30 @@ class TaskResult:
                 found[column] = {str(group): float(mean) for group, mean in means.dropna().items()}
         return found
 
-    def as_dict(self) -> dict[str, Any]:
-        """The task's entry in `metrics.json`."""
-        trials = [trial.summary(RANKS) for trial in self.trials]
-        return {
-            "mAP": self.mean_ap,
-            "mINP": float(np.mean([trial["mINP"] for trial in trials])),
-            "rank": {str(k): self.rank(k) for k in RANKS},
-            "queries": trials[0]["queries"],
-            "gallery": trials[0]["gallery"],
-            "skipped": max(trial["skipped"] for trial in trials),
-            "ties": max(trial["ties"] for trial in trials),
-            "filtered": max(trial["filtered"] for trial in trials),
-            "filter_counts": trials[0]["filter_counts"],
-            "trials": {"n": len(trials), "std": self._std(trials)},
-            "protocol": self.task.protocol.as_dict(),
-        }
+    def record(self) -> TaskRecord:
+        """What `metrics.json` says of the task."""
+        first = self.trials[0]
+        return TaskRecord(
+            mAP=self.mean_ap,
+            mINP=float(np.mean([trial.mINP for trial in self.trials])),
+            rank={k: self.rank(k) for k in RANKS},
+            queries=len(first.ap),
+            gallery=first.n_gallery,
+            protocol=self.task.protocol,
+            skipped=max(int(np.count_nonzero(~trial.valid)) for trial in self.trials),
+            ties=max(trial.ties for trial in self.trials),
+            filtered=max(trial.filtered for trial in self.trials),
+            filter_counts=first.filter_counts,
+            trials=Trials(len(self.trials), self._std()),
+        )
 
-    @staticmethod
-    def _std(trials: list[dict[str, Any]]) -> dict[str, Any]:
+    def _std(self) -> Scores:
         """Standard deviation of each mean over the trials."""
-        ranks = {str(k): float(np.std([trial["rank"][str(k)] for trial in trials])) for k in RANKS}
-        return {name: float(np.std([trial[name] for trial in trials])) for name in ("mAP", "mINP")} | {"rank": ranks}
+        return Scores(
+            mAP=float(np.std([trial.mAP for trial in self.trials])),
+            mINP=float(np.std([trial.mINP for trial in self.trials])),
+            rank={k: float(np.std([trial.cmc(k) for trial in self.trials])) for k in RANKS},
+        )
 
 
 def require_same_images(models: Sequence[Embeddings]) -> None:
@@ -105,8 +106,7 @@ def require_same_images(models: Sequence[Embeddings]) -> None:
     """
     if all(same_images(models[0], model) for model in models[1:]):
         return
-    data = [model.meta.get("data", {}) for model in models]
-    names = ", ".join(f"{one.get('name')} {one.get('fingerprint')}" for one in data)
+    names = ", ".join(f"{model.meta.data.name} {model.meta.data.fingerprint}" for model in models)
     raise ConfigError(
         f"The embeddings are of different images, or of the same in another order ({names}), expected the same for all "
         "models; embed one data set with all of them."
@@ -186,9 +186,8 @@ def post_processed(
 
 def _context_of(model: Embeddings) -> Context:
     """What post-processing may know beside the images of a trial."""
-    trips, data = model.meta.get("trips"), model.meta.get("data", {})
-    fitted = None if trips is None else TripModel.from_dict(trips)
-    return Context(training_records(model.table), model.camera_distances, fitted, data.get("fingerprint", ""))
+    meta = model.meta
+    return Context(training_records(model.table), model.camera_distances, meta.trips, meta.data.fingerprint)
 
 
 def trial_relevance(task: Task, trial: Trial, model: Embeddings, tracks: np.ndarray | None = None) -> Relevance:

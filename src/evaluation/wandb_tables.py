@@ -6,6 +6,7 @@ The curves and the configuration come from Lightning's `WandbLogger`. docs/sweep
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from src.data import image_path, known, read_image
+from src.evaluation.metrics_record import MetricsRecord, Tasks
 from src.evaluation.task_results import TaskResult
 from src.figures.rank_lists import RankList
 from src.figures.style import GREEN, GREY, VERMILION
@@ -54,7 +56,7 @@ def run_ends_here() -> Iterator[None]:
 
 def log_results(
     run: "Run",
-    metrics: Mapping[str, Any],
+    metrics: MetricsRecord,
     results: Mapping[str, TaskResult],
     lists: Mapping[str, list[RankList]],
     table: pd.DataFrame,
@@ -64,7 +66,7 @@ def log_results(
 
     Args:
         run: The W&B run.
-        metrics: What `metrics.json` says.
+        metrics: Its record.
         results: Results of the tasks, by name.
         lists: Rank lists to show, by task.
         table: The record table.
@@ -72,9 +74,14 @@ def log_results(
     """
     import wandb
 
-    for name, tasks in (("final", "tasks"), ("before_postprocessing",) * 2, ("untrained",) * 2):
-        run.summary.update(_numbers(name, metrics.get(tasks, {})))
-    run.summary.update({name: metrics.get(name) for name in ("checkpoint_sha", "data", "git")})
+    for name, tasks in (
+        ("final", metrics.tasks),
+        ("before_postprocessing", metrics.before_postprocessing),
+        ("untrained", metrics.untrained),
+    ):
+        run.summary.update(_numbers(name, tasks))
+    checkpoint_sha = metrics.models[0].checkpoint_sha if len(metrics.models) == 1 else None
+    run.summary.update({"checkpoint_sha": checkpoint_sha, "data": asdict(metrics.data), "git": metrics.git})
     tables = {f"rank_lists/{name}": _pictures(entries, table) for name, entries in lists.items()}
     for name, result in results.items():
         for column, label in (("camera_id", "camera"), ("domain", "domain")):
@@ -83,7 +90,7 @@ def log_results(
                 tables[f"{label}s/{name}"] = wandb.Table(dataframe=pairs)
     groups: list[Iterable[Any]] = [
         (name, by, group, value)
-        for name, columns in metrics["breakdowns"].items()
+        for name, columns in metrics.breakdowns.items()
         for by, values in columns.items()
         for group, value in values.items()
     ]
@@ -92,15 +99,15 @@ def log_results(
     run.log(tables | pictures)
 
 
-def _numbers(name: str, tasks: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(name: str, tasks: Tasks) -> dict[str, float]:
     """The tasks' numbers as W&B calls them, and their means over the tasks."""
     flat = {
-        task: {"mAP": found["mAP"], "mINP": found["mINP"]} | {f"rank{k}": value for k, value in found["rank"].items()}
-        for task, found in tasks.items()
+        task: {"mAP": record.mAP, "mINP": record.mINP} | {f"rank{k}": share for k, share in record.rank.items()}
+        for task, record in tasks.items()
     }
-    numbers = {f"{name}/{task}/{measure}": value for task, found in flat.items() for measure, value in found.items()}
+    numbers = {f"{name}/{task}/{measure}": value for task, scores in flat.items() for measure, value in scores.items()}
     for measure in next(iter(flat.values()), ()):
-        numbers[f"{name}/{measure}"] = float(np.mean([found[measure] for found in flat.values()]))
+        numbers[f"{name}/{measure}"] = float(np.mean([scores[measure] for scores in flat.values()]))
     return numbers
 
 

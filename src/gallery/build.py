@@ -1,10 +1,9 @@
 """Embeds a gallery into a folder that can be searched."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,13 @@ from src.data import DataError, fingerprint, image_path, read_image
 from src.embed import Embedder
 from src.gallery.cameras import read_cameras
 from src.gallery.gallery import STORES
+from src.gallery.gallery_meta import BuiltIndex, Collection, GalleryMeta
 from src.gallery.gallery_records import gallery_records
 from src.gallery.milvus import LITE, Milvus, collection_name
 from src.gallery.shards import Keys, Shards
-from src.gallery.videos import crops_meta
-from src.retrieval import Embeddings, Index
+from src.gallery.videos import with_videos
+from src.retrieval import DataVersion, Embeddings, Index, read_meta
+from src.retrieval.embeddings import META_FILE
 from src.retrieval.index.options import OPTIONS, IndexKind, check, require_enough
 from src.runtime.errors import ConfigError
 from src.runtime.provenance import file_sha
@@ -60,12 +61,10 @@ def run(cfg: DictConfig) -> Embeddings:
     require_enough(cfg.kind, (cfg.options or {}).get("n_lists"), len(table))
     if cfg.domain is not None:
         table["domain"] = table["domain"].where(table["domain"] != "", cfg.domain)
-    said: dict[str, Any] = {
-        "time_unit": cfg.time_unit,
-        "cameras": {} if cfg.cameras is None else read_cameras(Path(cfg.cameras)),
-    }
-    if cfg.images is not None and (cropped := crops_meta(Path(cfg.images))) is not None:
-        said |= {"videos": cropped["videos"], "time_unit": cfg.time_unit or cropped["time_unit"]}
+    cameras = {} if cfg.cameras is None else read_cameras(Path(cfg.cameras))
+    about = GalleryMeta(time_unit=cfg.time_unit, cameras=cameras)
+    if cfg.images is not None:
+        about = with_videos(about, Path(cfg.images))
     embedder = Embedder(
         cfg.checkpoint,
         device=cfg.device,
@@ -76,7 +75,7 @@ def run(cfg: DictConfig) -> Embeddings:
     out = Path(cfg.out)
     milvus = _milvus(cfg, out)  # before the work too
     return build_gallery(
-        table, embedder, out, said, distances, kind=cfg.kind, options=cfg.options, milvus=milvus, uri=cfg.milvus.uri
+        table, embedder, out, about, distances, kind=cfg.kind, options=cfg.options, milvus=milvus, uri=cfg.milvus.uri
     )
 
 
@@ -84,7 +83,7 @@ def build_gallery(
     table: pd.DataFrame,
     embedder: Embedder,
     out: Path,
-    said: Mapping[str, Any],
+    about: GalleryMeta,
     distances: pd.DataFrame | None = None,
     *,
     kind: IndexKind = "exact",
@@ -98,7 +97,7 @@ def build_gallery(
         table: Records of the gallery.
         embedder: Embeds.
         out: The folder.
-        said: More for its `meta.json`: time unit, cameras, videos.
+        about: What is known beforehand: time unit, cameras, videos.
         distances: Road distances between cameras, if they are known.
         kind: Of the index.
         options: Of the index.
@@ -131,26 +130,27 @@ def build_gallery(
     index = None
     if kind not in ("exact", "torch"):  # these two search the features themselves
         index = Index.build(features, kind, built_from={"checkpoint_sha": checkpoint_sha}, **(options or {}))
-    meta: dict[str, Any] = {
-        "checkpoint": str(embedder.checkpoint.resolve()),
-        "checkpoint_sha": checkpoint_sha,
-        "precision": embedder.precision,
-        "device": str(embedder.device),
-        "views": asdict(embedder.method.views),
-        "dimensions": features.shape[1],
-        "data": {"name": table["dataset"].iloc[0], "fingerprint": fingerprint(table)},
-        "evaluation": {"names": [], "ap": "standard"},
-        "index": {"kind": kind, "options": {} if index is None else index.options},
-    } | dict(said)
-    before = _collection(out)
+    before, collection = _collection(out), None
     if milvus is not None:
-        name = collection_name(table, keys, f"{made_by}, {out.resolve()}")
-        milvus.fill(name, features.numpy(), table)
-        meta["milvus"] = {"uri": uri, "collection": name}
+        collection = Collection(uri, collection_name(table, keys, f"{made_by}, {out.resolve()}"))
+        milvus.fill(collection.collection, features.numpy(), table)
+    meta = replace(
+        about,
+        checkpoint=str(embedder.checkpoint.resolve()),
+        checkpoint_sha=checkpoint_sha,
+        precision=embedder.precision,
+        device=str(embedder.device),
+        data=DataVersion(table["dataset"].iloc[0], fingerprint(table)),
+        evaluation={"names": [], "ap": "standard"},
+        views=asdict(embedder.method.views),
+        dimensions=features.shape[1],
+        index=BuiltIndex(kind, {} if index is None else dict(index.options)),
+        milvus=collection,
+    )
     embeddings = Embeddings(features, np.arange(len(table)), table, distances, meta)
     shards.finish(embeddings, keys, index)
-    if milvus is not None and before is not None and before["uri"] == uri and before != meta["milvus"]:
-        milvus.drop(before["collection"])
+    if milvus is not None and before is not None and before.uri == uri and before != collection:
+        milvus.drop(before.collection)
     log.info("%d images of %d dimensions: %s", len(table), features.shape[1], out)
     return embeddings
 
@@ -162,13 +162,9 @@ def _milvus(cfg: DictConfig, out: Path) -> Milvus | None:
     return Milvus(cfg.milvus.uri or str(out / LITE), cfg.milvus.token)
 
 
-def _collection(out: Path) -> dict[str, Any] | None:
+def _collection(out: Path) -> Collection | None:
     """Place in Milvus of the last version, if it is there."""
-    file = out / "meta.json"
-    found: dict[str, Any] | None = (
-        json.loads(file.read_text(encoding="utf-8")).get("milvus") if file.is_file() else None
-    )
-    return found
+    return read_meta(out, GalleryMeta).milvus if (out / META_FILE).is_file() else None
 
 
 def _keys(table: pd.DataFrame) -> Keys:

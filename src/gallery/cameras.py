@@ -1,8 +1,8 @@
 """Places of cameras, for the map on the page."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,16 @@ from src.runtime.errors import ConfigError
 _COLUMNS = {"camera_id": "int64", "name": "str", "x": "float64", "y": "float64"}
 
 
-def read_cameras(path: Path) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True)
+class Camera:
+    """A camera's name, and its place: x to the east and y to the north, in any unit."""
+
+    name: str
+    x: float
+    y: float
+
+
+def read_cameras(path: Path) -> dict[int, Camera]:
     """Reads names and places of cameras.
 
     Args:
@@ -22,7 +31,7 @@ def read_cameras(path: Path) -> dict[str, dict[str, Any]]:
             Separated by commas, semicolons or tabs.
 
     Returns:
-        By the camera's number, as JSON wants its keys: name, x, y.
+        The cameras by number.
 
     Raises:
         ConfigError: If the file is missing, has other columns, or values that are no numbers.
@@ -45,7 +54,7 @@ def read_cameras(path: Path) -> dict[str, dict[str, Any]]:
             f"cameras={path} has the columns {', '.join(table.columns)}, expected {', '.join(_COLUMNS)}, all filled in."
         )
     return {
-        str(camera): {"name": name, "x": x, "y": y}
+        camera: Camera(name, x, y)
         for camera, name, x, y in zip(*(table[column].tolist() for column in _COLUMNS), strict=True)
     }
 
@@ -65,8 +74,8 @@ def places_from_distances(distances: pd.DataFrame) -> dict[int, tuple[float, flo
     return {int(camera): (float(x), float(y)) for camera, (y, x) in zip(distances.index, plane, strict=True)}
 
 
-def places(cameras: Mapping[str, Any], distances: pd.DataFrame | None) -> dict[int, tuple[float, float]]:
+def places(cameras: Mapping[int, Camera], distances: pd.DataFrame | None) -> dict[int, tuple[float, float]]:
     """Places of cameras: as their file says, else as far as road distances tell; empty if nothing does."""
     if cameras:
-        return {int(number): (camera["x"], camera["y"]) for number, camera in cameras.items()}
+        return {number: (camera.x, camera.y) for number, camera in cameras.items()}
     return {} if distances is None else places_from_distances(distances)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from src.data import image_path, known, read_image
 from src.gallery.cameras import places
 from src.gallery.filters import Filters, parse_time
+from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.links import read_links
 from src.gallery.milvus import LITE, Milvus
 from src.gallery.videos import gallery_videos
@@ -55,15 +56,15 @@ class Gallery:
 
     def __init__(self, embeddings: Embeddings, index: Index | None = None, milvus: Milvus | None = None) -> None:
         self.table = embeddings.table.iloc[embeddings.rows].reset_index(drop=True)
-        self.meta = embeddings.meta
+        self.meta = GalleryMeta.of(embeddings.meta)
         self.camera_distances = embeddings.camera_distances
         self.links: dict[int, int] = {}
-        self.videos = gallery_videos(self.meta)
-        self.places = places(self.meta.get("cameras") or {}, embeddings.camera_distances)
+        self.videos = gallery_videos(self.meta.videos)
+        self.places = places(self.meta.cameras, embeddings.camera_distances)
         self._features = embeddings.features
         self._index = index
         self._milvus = milvus
-        self._backend: Backend = "torch" if self.meta.get("index", {}).get("kind") == "torch" else "faiss"
+        self._backend: Backend = "torch" if self.meta.index.kind == "torch" else "faiss"
 
     @classmethod
     def open(
@@ -88,16 +89,16 @@ class Gallery:
                 f"index={folder} is no folder; pass what src.index has written (src.index checkpoint=… images=… "
                 "out=<folder>), or the embeddings folder of a run."
             )
-        embeddings = read_embeddings(folder)
-        said = embeddings.meta.get("milvus")
-        store = store or ("milvus" if said else "folder")
-        if store not in STORES or (store == "milvus" and not said):
-            there = " or ".join(STORES if said else STORES[:1])
+        embeddings = read_embeddings(folder, GalleryMeta)
+        copy = GalleryMeta.of(embeddings.meta).milvus
+        store = store or ("milvus" if copy else "folder")
+        if store not in STORES or (store == "milvus" and not copy):
+            there = " or ".join(STORES if copy else STORES[:1])
             raise ConfigError(
                 f"store is {store!r}, but {folder} can be searched in {there}; src.index store=milvus adds one."
             )
-        if said and store == "milvus":
-            gallery = cls(embeddings, milvus=Milvus(uri or said["uri"] or str(folder / LITE), token))
+        if copy and store == "milvus":
+            gallery = cls(embeddings, milvus=Milvus(uri or copy.uri or str(folder / LITE), token))
         else:
             gallery = cls(embeddings, Index.load(folder / "index") if (folder / "index").is_dir() else None)
         gallery.links = read_links(folder)
@@ -135,8 +136,8 @@ class Gallery:
             )
         filters = (filters or Filters()).fitted(self.table)
         rows = np.flatnonzero(filters.keep(self.table))
-        if self._milvus is not None:
-            found, scores = self._milvus.search(self.meta["milvus"]["collection"], query, top, filters)
+        if self._milvus is not None and self.meta.milvus is not None:
+            found, scores = self._milvus.search(self.meta.milvus.collection, query, top, filters)
             rows = np.arange(len(self))
         else:
             found, scores = self._search_here(query, top, rows)
@@ -174,7 +175,7 @@ class Gallery:
         Raises:
             ValueError: If it is no time, or a date where the gallery does not count seconds since 1970.
         """
-        unit, times = self.meta.get("time_unit") or "", self.table["timestamp"].dropna()
+        unit, times = self.meta.time_unit or "", self.table["timestamp"].dropna()
         time = parse_time(text, by_calendar=unit in ("", "unix") and len(times) > 0 and times.min() >= _LONG_AFTER_1970)
         is_date = re.match(r"\d{4}-", str(text)) is not None
         if is_date and unit not in ("", "unix") and len(times) > 0 and not times.min() <= time <= times.max():
@@ -188,7 +189,7 @@ class Gallery:
         """A timestamp as people read it."""
         if timestamp is None:
             return None
-        unit = self.meta.get("time_unit") or ""
+        unit = self.meta.time_unit or ""
         if unit == "unix":
             return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S}"
         return f"{timestamp:,.15g} {unit}".rstrip()
@@ -198,7 +199,7 @@ class Gallery:
         one, other = self.time_text(first), self.time_text(last)
         if one is None or other is None or one == other:
             return one
-        if self.meta.get("time_unit") == "unix" and one.partition(" ")[0] == other.partition(" ")[0]:
+        if self.meta.time_unit == "unix" and one.partition(" ")[0] == other.partition(" ")[0]:
             other = other.partition(" ")[2]
         return f"{one} – {other}"
 

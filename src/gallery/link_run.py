@@ -166,7 +166,7 @@ def _linker(cfg: DictConfig, gallery: Gallery, given: TravelTimes | None) -> Lin
     if cfg.fit is None:
         return Linker(float(cfg.threshold), 0.0, plain, None, cfg.same_camera)
     training = Gallery.open(Path(cfg.fit), "folder")
-    if training.meta.get("checkpoint_sha") != gallery.meta.get("checkpoint_sha"):
+    if training.meta.checkpoint_sha != gallery.meta.checkpoint_sha:
         raise ConfigError(f"fit={cfg.fit} was embedded by another checkpoint than {cfg.index}; index it with the same.")
     seen = (
         (training.table["vehicle_id"] >= 0) & (training.table["camera_id"] >= 0) & training.table["timestamp"].notna()

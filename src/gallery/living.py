@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,10 +11,11 @@ import torch
 from src.embed import Embedder
 from src.gallery.build import build_gallery
 from src.gallery.gallery import Gallery
+from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.gallery_records import own_images
 from src.gallery.links import read_links
-from src.gallery.videos import crops_meta
-from src.retrieval import Embeddings
+from src.gallery.videos import with_videos
+from src.retrieval import Embeddings, IndexKind
 from src.runtime.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,11 @@ class LivingGallery:
     """
 
     def __init__(self, gallery: Gallery, folder: Path, embedder: Embedder, images: Path, seconds: float) -> None:
-        kind = gallery.meta.get("index", {}).get("kind", "exact")
-        if gallery.meta.get("milvus") or kind not in ("exact", "torch"):
+        kind, milvus = gallery.meta.index.kind, gallery.meta.milvus
+        if milvus or kind not in ("exact", "torch"):
             raise ConfigError(
                 f"watch is for galleries that are searched in their folder with kind=exact or torch, this one has "
-                f"{'Milvus' if gallery.meta.get('milvus') else kind}; index it anew."
+                f"{'Milvus' if milvus else kind}; index it anew."
             )
         self.gallery = gallery
         self._folder, self._embedder, self._images, self._seconds = folder, embedder, images, seconds
@@ -70,9 +70,9 @@ class LivingGallery:
             own_images(self._images),
             self._embedder,
             self._folder,
-            said_of(self._images, before.meta),
+            with_videos(GalleryMeta(time_unit=before.meta.time_unit, cameras=before.meta.cameras), self._images),
             before.camera_distances,
-            kind=before.meta.get("index", {}).get("kind", "exact"),
+            kind=cast(IndexKind, before.meta.index.kind),
         )
         places = {key: row for row, key in enumerate(_keys(before))}
         last = len(places)
@@ -91,19 +91,6 @@ class LivingGallery:
             return [(str(file), file.stat().st_mtime_ns) for file in files]
         except OSError:
             return None
-
-
-def said_of(images: Path, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Time unit, cameras and videos of the next version of a gallery.
-
-    Args:
-        images: What is in it.
-        before: What the last version says.
-    """
-    cropped = crops_meta(images)
-    unit = before.get("time_unit") or ("" if cropped is None else cropped["time_unit"])
-    said = {"time_unit": unit, "cameras": before.get("cameras") or {}}
-    return said if cropped is None else said | {"videos": cropped["videos"]}
 
 
 def _keys(gallery: Gallery) -> list[tuple[str, str]]:

@@ -1,8 +1,7 @@
 """Searches a gallery with pictures."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
@@ -10,14 +9,14 @@ from rich.table import Table
 
 from src.config.checks import one_or_more
 from src.data import read_image
-from src.embed import Embedder, Image, image_files
+from src.embed import Embedder, Image, Precision, image_files
 from src.figures.search_results import draw_search
 from src.gallery.filters import COLUMNS, Filters
 from src.gallery.gallery import Gallery, Hit
 from src.methods.tta import Views
 from src.runtime.errors import ConfigError
+from src.runtime.json_files import write_json
 from src.runtime.provenance import file_sha
-from src.runtime.whole_files import write_atomically
 
 
 def run(cfg: DictConfig) -> list[list[Hit]]:
@@ -47,7 +46,7 @@ def run(cfg: DictConfig) -> list[list[Hit]]:
     for query, hits in zip(queries, found, strict=True):
         _print(gallery, query, hits)
     if cfg.json is not None:
-        write_atomically(Path(cfg.json), json.dumps(_plain(gallery, queries, found), indent=2) + "\n")
+        write_json(Path(cfg.json), _plain(gallery, queries, found))
     if cfg.picture is not None:
         draw_search(
             [read_image(query) for query in queries],
@@ -70,16 +69,16 @@ def matching_embedder(gallery: Gallery, checkpoint: str | None, device: str) -> 
         ConfigError: If it is not there any more, or is another one.
     """
     meta = gallery.meta
-    path = Path(checkpoint or meta["checkpoint"])
+    path = Path(checkpoint or meta.checkpoint)
     if not path.is_file():
         raise ConfigError(f"The gallery's checkpoint {path} is not here; pass checkpoint=<where it is>.")
-    if file_sha(path) != meta["checkpoint_sha"]:
+    if file_sha(path) != meta.checkpoint_sha:
         raise ConfigError(
-            f"{path} is not the checkpoint that embedded the gallery (SHA-256 {meta['checkpoint_sha'][:16]}…); pass "
+            f"{path} is not the checkpoint that embedded the gallery (SHA-256 {meta.checkpoint_sha[:16]}…); pass "
             "that one, or build the index again."
         )
-    embedder = Embedder(path, device=device, precision=meta["precision"])
-    embedder.method.average_over(Views(**meta["views"]))
+    embedder = Embedder(path, device=device, precision=cast(Precision, meta.precision))
+    embedder.method.average_over(Views(**meta.views))
     return embedder
 
 

@@ -14,13 +14,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from src.retrieval import Embeddings, Index, write_embeddings
+from src.retrieval.embeddings import META_FILE
 from src.runtime.errors import ConfigError
 from src.runtime.whole_files import remedy
 
 Keys = NDArray[np.int64]
-_KEYS, _SHARDS, _NEXT, _INDEX, _META = "keys.safetensors", "shards", ".next", "index", "meta.json"
+_KEYS, _SHARDS, _NEXT, _INDEX = "keys.safetensors", "shards", ".next", "index"
 #: What a new version is made of, in the order in which it takes its place; `meta.json` says that all is there.
-_PARTS = ("features.safetensors", "table.csv", _KEYS, _INDEX, _META)
+_PARTS = ("features.safetensors", "table.csv", _KEYS, _INDEX, META_FILE)
 
 
 class Shards:
@@ -40,10 +41,10 @@ class Shards:
     def __init__(self, folder: Path, made_by: str) -> None:
         self._folder = folder
         self._made_by = made_by
-        if (folder / _NEXT / _META).is_file():  # killed while the new version took its place
+        if (folder / _NEXT / META_FILE).is_file():  # killed while the new version took its place
             self._move()
         shutil.rmtree(folder / _NEXT, ignore_errors=True)  # killed before that: the shards are still there
-        if (folder / _META).is_file() and not (folder / _KEYS).is_file():
+        if (folder / META_FILE).is_file() and not (folder / _KEYS).is_file():
             raise ConfigError(f"{folder} holds embeddings that src.index has not made; pass another folder as out.")
         for file in self._files():
             self._check(file)
@@ -51,7 +52,7 @@ class Shards:
     def keys(self) -> Keys:
         """Keys `(N,)` of all images embedded so far, without reading their features."""
         parts = [np.empty(0, dtype=np.int64)]
-        whole = (self._folder / _META).is_file()
+        whole = (self._folder / META_FILE).is_file()
         for file in self._files():
             if whole or file.name != _KEYS:
                 with safe_open(file, "np") as opened:
@@ -61,7 +62,7 @@ class Shards:
     def known(self) -> tuple[Keys, torch.Tensor]:
         """Keys `(N,)` ascending and features `(N, D)` of all images embedded so far."""
         parts = [load_file(file) for file in self._files() if file.name != _KEYS]
-        if (self._folder / _META).is_file():
+        if (self._folder / META_FILE).is_file():
             parts.append(load_file(self._folder / _KEYS) | load_file(self._folder / _PARTS[0]))
         if not parts:
             return np.empty(0, dtype=np.int64), torch.empty(0, 0)
@@ -112,7 +113,7 @@ class Shards:
 
     def _move(self) -> None:
         new = self._folder / _NEXT
-        (self._folder / _META).unlink(missing_ok=True)
+        (self._folder / META_FILE).unlink(missing_ok=True)
         if (new / _PARTS[0]).exists():  # the first move: nothing has taken its place yet
             shutil.rmtree(self._folder / _INDEX, ignore_errors=True)
         for part in _PARTS:

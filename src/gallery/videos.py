@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from src.gallery.gallery_meta import GalleryMeta
+from src.retrieval.embeddings import META_FILE
 
 _SLACK = 1.0  # seconds that a time may lie outside a video, for rounding
 
@@ -29,17 +32,24 @@ class GalleryVideo:
     seconds: float
 
 
-def crops_meta(images: Path) -> dict[str, Any] | None:
-    """What `src.crop` says beside a table of crops; None beside any other file."""
-    file = images.parent / "meta.json"
+def with_videos(meta: GalleryMeta, images: Path) -> GalleryMeta:
+    """A record with the videos, and for want of another with the time unit, that `src.crop` names beside its crops.
+
+    Args:
+        meta: The record.
+        images: A table of crops; beside any other file there are no videos.
+    """
+    file = images.parent / META_FILE
     if not images.is_file() or not file.is_file():
-        return None
-    meta = json.loads(file.read_text(encoding="utf-8"))
-    return meta if isinstance(meta, dict) and "videos" in meta else None
+        return meta
+    crops = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(crops, dict) or "videos" not in crops:
+        return meta
+    return replace(meta, videos=tuple(crops["videos"]), time_unit=meta.time_unit or crops["time_unit"])
 
 
-def gallery_videos(meta: Mapping[str, Any]) -> dict[int, GalleryVideo]:
-    """The videos that a gallery's `meta.json` names, by number."""
+def gallery_videos(videos: Sequence[Mapping[str, Any]]) -> dict[int, GalleryVideo]:
+    """The videos of a gallery's record, by number."""
     return {
         said["number"]: GalleryVideo(
             said["number"],
@@ -48,7 +58,7 @@ def gallery_videos(meta: Mapping[str, Any]) -> dict[int, GalleryVideo]:
             datetime.fromisoformat(said["start"]).timestamp(),
             said["seconds"],
         )
-        for said in meta.get("videos") or []
+        for said in videos
     }
 
 

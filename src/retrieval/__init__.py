@@ -5,7 +5,8 @@ from src.retrieval.distances.k_reciprocal import KReciprocalDistance, k_reciproc
 from src.retrieval.distances.spatio_temporal import LogNormal, SpatioTemporalTerm, TripModel, camera_rows, trips
 from src.retrieval.distances.terms import Mismatch, SameGroupFilter, Sum, Term, TimeFilter
 from src.retrieval.distances.track_distance import TrackDistance, label_of_track
-from src.retrieval.embeddings import Embeddings, read_embeddings, same_images, write_embeddings
+from src.retrieval.embeddings import Embeddings, read_embeddings, read_meta, same_images, write_embeddings
+from src.retrieval.embeddings_meta import DataVersion, EmbeddingsMeta
 from src.retrieval.exact_evaluation import evaluate, evaluate_distance, rank_lists
 from src.retrieval.identity_mining import Mined, Mining, kmeans_labels, mine_identities, purity
 from src.retrieval.index.faiss_index import Index, IndexKind, recall
@@ -17,7 +18,7 @@ from src.retrieval.reordering import ExpandedTracks, GroupReranking
 from src.retrieval.steps import STEPS, Step, StepError, make_steps, take
 from src.retrieval.steps.state import Context, State, start
 from src.retrieval.track_features import average_track_features, track_numbers, weighted_track_features
-from src.retrieval.verification import VerificationResult, verify
+from src.retrieval.verification import VerificationResult, VerificationSummary, verify
 
 __all__ = [
     "DISTRACTOR",
@@ -25,8 +26,10 @@ __all__ = [
     "STEPS",
     "Backend",
     "Context",
+    "DataVersion",
     "Distance",
     "Embeddings",
+    "EmbeddingsMeta",
     "ExpandedTracks",
     "FeatureDistance",
     "FilterCounts",
@@ -53,6 +56,7 @@ __all__ = [
     "TrackDistance",
     "TripModel",
     "VerificationResult",
+    "VerificationSummary",
     "alpha_query_expansion",
     "as_euclidean",
     "average_track_features",
@@ -69,6 +73,7 @@ __all__ = [
     "purity",
     "rank_lists",
     "read_embeddings",
+    "read_meta",
     "recall",
     "same_images",
     "search",

@@ -1,9 +1,9 @@
 """The embeddings folder: what a model saw in a data set's images, and all that is needed to evaluate it again."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from src.retrieval.embeddings_meta import EmbeddingsMeta
 from src.retrieval.relevance import Integers
-from src.runtime.whole_files import write_atomically
+from src.runtime.json_files import as_plain, record_of, write_json
 
 _INTEGERS = ("vehicle_id", "camera_id", "track_id")
-_FILES = ("features.safetensors", "table.csv", "meta.json")
+#: The file that says that an embeddings folder is whole.
+META_FILE = "meta.json"
+_FILES = ("features.safetensors", "table.csv", META_FILE)
+Meta = TypeVar("Meta", bound=EmbeddingsMeta)
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,14 @@ class Embeddings:
         rows: Row of each in the table, `(N,)` ascending.
         table: All records of the data set, training images too.
         camera_distances: Road distances between the cameras, index and columns their numbers; None if unknown.
-        meta: Checkpoint hash, transforms, tasks, data name and fingerprint.
+        meta: What made them.
     """
 
     features: Tensor
     rows: Integers
     table: pd.DataFrame
-    camera_distances: pd.DataFrame | None
-    meta: dict[str, Any]
+    camera_distances: pd.DataFrame | None = None
+    meta: EmbeddingsMeta = field(default_factory=EmbeddingsMeta)
 
     def of(self, rows: Integers) -> Tensor:
         """Features of some rows of the table.
@@ -72,12 +76,15 @@ def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
     embeddings.table.to_csv(folder / _FILES[1], index_label="row")
     distances = embeddings.camera_distances
     roads = None if distances is None else {"cameras": distances.index.tolist(), "metres": distances.values.tolist()}
-    meta = embeddings.meta | {"camera_distances": roads}
-    write_atomically(folder / _FILES[2], json.dumps(meta, indent=2) + "\n")
+    write_json(folder / META_FILE, as_plain(embeddings.meta) | {"camera_distances": roads})
 
 
-def read_embeddings(folder: Path) -> Embeddings:
+def read_embeddings(folder: Path, kind: type[EmbeddingsMeta] = EmbeddingsMeta) -> Embeddings:
     """Reads an embeddings folder.
+
+    Args:
+        folder: The folder.
+        kind: Record of what made them.
 
     Raises:
         FileNotFoundError: If the folder lacks one of its three files (an interrupted run leaves no `meta.json`).
@@ -98,7 +105,22 @@ def read_embeddings(folder: Path) -> Embeddings:
         keep_default_na=False,
         na_values={"timestamp": [""]},
     )
-    meta = json.loads((folder / _FILES[2]).read_text(encoding="utf-8"))
-    roads = meta.pop("camera_distances")
-    distances = roads and pd.DataFrame(roads["metres"], index=roads["cameras"], columns=roads["cameras"])
-    return Embeddings(tensors["features"], tensors["rows"].numpy(), table, distances, meta)
+    meta = _read(folder)
+    roads = meta.get("camera_distances")
+    distances = roads and pd.DataFrame(roads["metres"], roads["cameras"], roads["cameras"], dtype=np.float64)
+    return Embeddings(tensors["features"], tensors["rows"].numpy(), table, distances, record_of(kind, meta))
+
+
+def read_meta(folder: Path, kind: type[Meta]) -> Meta:
+    """Reads what made the embeddings of a folder, without them.
+
+    Args:
+        folder: An embeddings folder.
+        kind: The record.
+    """
+    return record_of(kind, _read(folder))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
+    return content

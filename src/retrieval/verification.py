@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,33 @@ from src.retrieval.exact_evaluation import block_rows
 from src.retrieval.relevance import Relevance
 
 Distances = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EqualError:
+    """The smallest rate that neither false acceptance nor false rejection exceeds, and its threshold if finite."""
+
+    rate: float
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class VerificationSummary:
+    """What a verification gets right, as `metrics.json` has it.
+
+    Attributes:
+        tpr: True positive rate by false positive rate, `"0.001"`; None where there is none.
+        threshold: The largest distance that is accepted, likewise.
+        equal_error: None if it lies beyond the rates that were measured.
+        positives: Number of positive pairs.
+        negatives: Number of negative pairs.
+    """
+
+    tpr: dict[str, float | None]
+    threshold: dict[str, float | None]
+    equal_error: EqualError | None
+    positives: int
+    negatives: int
 
 
 @dataclass(frozen=True)
@@ -87,21 +113,21 @@ class VerificationResult:
         fpr[-1] = self.max_fpr  # which rounding may miss
         return fpr, np.array([self.tpr(one) for one in fpr])
 
-    def summary(self, fprs: Sequence[float] = (1e-4, 1e-3, 1e-2)) -> dict[str, Any]:
-        """True positive rate and threshold at false positive rates, ready for JSON; None where there is none."""
+    def summary(self, fprs: Sequence[float] = (1e-4, 1e-3, 1e-2)) -> VerificationSummary:
+        """True positive rate and threshold at false positive rates."""
         try:
             rate, threshold = self.equal_error_rate()
         except ValueError:
             equal = None
         else:
-            equal = {"rate": rate, "threshold": _finite(threshold)}
-        return {
-            "tpr": {f"{fpr:g}": _finite(self.tpr(fpr)) for fpr in fprs},
-            "threshold": {f"{fpr:g}": _finite(self.threshold(fpr)) for fpr in fprs},
-            "equal_error": equal,
-            "positives": len(self.positives),
-            "negatives": self.n_negatives,
-        }
+            equal = EqualError(rate, _finite(threshold))
+        return VerificationSummary(
+            tpr={f"{fpr:g}": _finite(self.tpr(fpr)) for fpr in fprs},
+            threshold={f"{fpr:g}": _finite(self.threshold(fpr)) for fpr in fprs},
+            equal_error=equal,
+            positives=len(self.positives),
+            negatives=self.n_negatives,
+        )
 
     @property
     def _complete(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from src.data.protocols import Protocol
 from src.runs.finished import Measurement
 
 #: The value of a setting that a run does not have.
@@ -97,10 +98,10 @@ def _with_fingerprints(measurements: Sequence[Measurement]) -> list[dict[str, An
     """The settings; where two data sets share their name, it is followed by the fingerprint."""
     fingerprints: dict[str, set[str]] = defaultdict(set)
     for measurement in measurements:
-        fingerprints[measurement.data["name"]].add(measurement.data["fingerprint"])
+        fingerprints[measurement.data.name].add(measurement.data.fingerprint)
     return [
-        m.settings | {"data": f"{m.data['name']} {m.data['fingerprint'][:8]}"}
-        if len(fingerprints[m.data["name"]]) > 1
+        m.settings | {"data": f"{m.data.name} {m.data.fingerprint[:8]}"}
+        if len(fingerprints[m.data.name]) > 1
         else m.settings
         for m in measurements
     ]
@@ -143,7 +144,7 @@ def _hashable(value: Any) -> str:
 
 
 def _row(members: Sequence[Measurement], settings: dict[str, Any], parameters: Iterable[Parameter]) -> Row:
-    numbers = {measure: [_number(member.result, measure) for member in members] for measure in MEASURES}
+    numbers = {measure: [member.result.of(measure) for member in members] for measure in MEASURES}
     return Row(
         task=members[0].task,
         values={parameter.name: settings.get(parameter.name, ABSENT) for parameter in parameters},
@@ -154,19 +155,14 @@ def _row(members: Sequence[Measurement], settings: dict[str, Any], parameters: I
     )
 
 
-def _number(result: dict[str, Any], measure: str) -> float:
-    value: float = result["rank"][measure[1:]] if measure.startswith("R") else result[measure]
-    return value
-
-
 def _notes(measurements: Sequence[Measurement]) -> Iterable[str]:
     """One sentence for everything that should be equal among runs of one table, and is not."""
     prints: dict[str, dict[str, None]] = defaultdict(dict)
     protocols: dict[str, dict[str, None]] = defaultdict(dict)
     versions: dict[str, dict[str, None]] = defaultdict(dict)
     for measurement in measurements:
-        prints[measurement.data["name"]][measurement.data["fingerprint"]] = None
-        protocols[measurement.task][describe(measurement.result["protocol"])] = None
+        prints[measurement.data.name][measurement.data.fingerprint] = None
+        protocols[measurement.task][describe(measurement.result.protocol)] = None
         for package, version in measurement.versions.items():
             versions[package][str(version)] = None
     for name, found in prints.items():
@@ -183,8 +179,7 @@ def _notes(measurements: Sequence[Measurement]) -> Iterable[str]:
         yield f"Library versions differ: {', '.join(differing)}."
 
 
-def describe(protocol: dict[str, Any]) -> str:
-    """The rules of a task as a phrase, from its entry in `metrics.json`."""
-    drawn = f", {protocol['trials']} trials drawn with seed {protocol['seed']}" if "seed" in protocol else ""
-    ignored = str(protocol["ignore"]).replace("_", " ")
-    return f"{protocol['direction']}, ignored: {ignored}, {protocol['ap']} AP{drawn}"
+def describe(protocol: Protocol) -> str:
+    """The rules of a task as a phrase."""
+    drawn = "" if protocol.seed is None else f", {protocol.trials} trials drawn with seed {protocol.seed}"
+    return f"{protocol.direction}, ignored: {protocol.ignore.replace('_', ' ')}, {protocol.ap} AP{drawn}"

@@ -39,8 +39,8 @@ def comparison_sections(
 def _measured(measurements: Sequence[Measurement]) -> list[str]:
     """Protocol, data, code and libraries: each once, or all that there were."""
     lines = [
-        *(f"{m.task}: {describe(m.result['protocol'])}; {_sizes(m)}." for m in measurements),
-        *(f"Data: {m.data['name']}, fingerprint {m.data['fingerprint']}." for m in measurements),
+        *(f"{m.task}: {describe(m.result.protocol)}; {_sizes(m)}." for m in measurements),
+        *(f"Data: {m.data.name}, fingerprint {m.data.fingerprint}." for m in measurements),
         *(f"Code: {m.git or 'unknown revision'}." for m in measurements),
         *(
             f"Libraries: {', '.join(f'{name} {version}' for name, version in m.versions.items())}."
@@ -51,4 +51,4 @@ def _measured(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _sizes(measurement: Measurement) -> str:
-    return f"{measurement.result['queries']:,} queries, {measurement.result['gallery']:,} in the gallery"
+    return f"{measurement.result.queries:,} queries, {measurement.result.gallery:,} in the gallery"

@@ -1,12 +1,15 @@
 """Reads finished runs: what each measured, and with which settings."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from src.evaluation.metrics_file import has_metrics, read_metrics
+from src.evaluation.metrics_record import MetricsRecord, TaskRecord
+from src.retrieval import DataVersion
 from src.runtime.errors import ConfigError
+from src.runtime.run_folder import METRICS_FILE
 
 #: Settings that change no number, or only which of several equal runs one is; and every `….root`.
 _SAME_RUN = (
@@ -31,8 +34,8 @@ class Measurement:
             before it: `data`, `features` (untrained, trained or post-processed) and `method` (the class).
         seed: Of the training, where that is known.
         weights: Hash of the checkpoint; empty for untrained features.
-        result: The task's entry in `metrics.json`.
-        data: Name and fingerprint of the data.
+        result: What the task measured.
+        data: The data set.
         git: Revision of the code.
         versions: Of the libraries.
     """
@@ -42,8 +45,8 @@ class Measurement:
     settings: dict[str, Any]
     seed: int
     weights: str
-    result: dict[str, Any]
-    data: dict[str, str]
+    result: TaskRecord
+    data: DataVersion
     git: str | None
     versions: dict[str, str | None]
 
@@ -71,7 +74,7 @@ def find_runs(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:
         if not folders:
             raise ConfigError(f"No folder {path}; pass runs=[<run or sweep folder>, …].")
         for folder in folders:
-            found |= {file.parent for file in folder.rglob("metrics.json")}
+            found |= {file.parent for file in folder.rglob(METRICS_FILE)}
             unfinished |= {log.parent for name in ("train.log", "evaluate.log") for log in folder.rglob(name)}
     unfinished -= found
     if not found:
@@ -99,20 +102,13 @@ def read_run(folder: Path) -> Iterator[Measurement]:
     """
     metrics = read_metrics(folder)
     settings, seed = _settings(metrics)
-    models = metrics.get("models", [metrics])
-    weights = "+".join(model["checkpoint_sha"] for model in models)
-    steps = metrics.get("postprocessing", [])
-    kinds: tuple[tuple[str, dict[str, Any], list[str]], ...] = (
-        ("untrained", metrics.get("untrained", {}), []),
-        ("trained", metrics.get("before_postprocessing", {}), []),
-        ("post-processed" if steps else "trained", metrics["tasks"], steps),
-    )
-    for features, tasks, taken in kinds:
+    weights = "+".join(model.checkpoint_sha for model in metrics.models)
+    for features, tasks, steps in metrics.phases:
         known = {
-            "data": metrics["data"]["name"],
+            "data": metrics.data.name,
             "features": features,
             "method": str(settings.get("method._target_", "")).rpartition(".")[2] or None,
-        } | _relevant(settings, taken)
+        } | _relevant(settings, steps)
         if features == "untrained":
             known = {key: value for key, value in known.items() if key == "features" or key.startswith(_UNTRAINED)}
         for task, result in tasks.items():
@@ -123,38 +119,23 @@ def read_run(folder: Path) -> Iterator[Measurement]:
                 seed=seed,
                 weights="" if features == "untrained" else weights,
                 result=result,
-                data=metrics["data"],
-                git=metrics["git"],
-                versions=metrics["versions"],
+                data=metrics.data,
+                git=metrics.git,
+                versions=metrics.versions,
             )
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """What a run's `metrics.json` says.
-
-    Args:
-        folder: The run, with `metrics.json`.
-
-    Raises:
-        ConfigError: If it is not one of ours.
-    """
-    path = folder / "metrics.json"
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is no JSON file ({error}); take it out of runs.") from error
-    if not isinstance(metrics, dict) or metrics.get("schema") != 1:
-        raise ConfigError(f"{path} is not what a run of this project leaves, expected schema 1; take it out of runs.")
-    return metrics
-
-
-def _settings(metrics: dict[str, Any]) -> tuple[dict[str, Any], int]:
+def _settings(metrics: MetricsRecord) -> tuple[dict[str, Any], int]:
     """The flat configuration of a run and its seed."""
-    own, seed = flatten(metrics["config"]), metrics["seed"]
+    own, seed = flatten(metrics.config), metrics.seed
     own = {key: value for key, value in own.items() if not (key == "data" and value is None)}
-    own |= flatten(metrics.get("views", {}), "retrieval.")  # embeddings were made before this run's configuration
+    sha = ""
+    if len(metrics.models) == 1:
+        (model,) = metrics.models
+        sha = model.checkpoint_sha
+        own |= flatten(model.views, "retrieval.")  # embeddings were made before this run's configuration
     given = [source for source in (own.pop(key, None) for key in _SOURCES) if source]
-    training = _training(given[0], metrics.get("checkpoint_sha", "")) if given and isinstance(given[0], str) else None
+    training = _training(given[0], sha) if given and isinstance(given[0], str) else None
     if training is not None:
         before, seed = _settings(training)
         own = before | own
@@ -167,12 +148,12 @@ def _names_a_run(key: str) -> bool:
     return key.endswith(".root") or any(key == same or key.startswith(f"{same}.") for same in _SAME_RUN)
 
 
-def _training(source: str, sha: str) -> dict[str, Any] | None:
+def _training(source: str, sha: str) -> MetricsRecord | None:
     """What the run says that made a checkpoint or an embeddings folder, if it is about the same weights."""
     for folder in Path(source).parents:
-        if (folder / "metrics.json").is_file():
+        if has_metrics(folder):
             metrics = read_metrics(folder)
-            return metrics if metrics.get("checkpoint_sha") == sha else None
+            return metrics if [model.checkpoint_sha for model in metrics.models] == [sha] else None
     return None
 
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.retrieval import Embeddings, read_embeddings
-from src.runs.finished import Measurement, read_metrics, read_run
+from src.evaluation.metrics_file import has_metrics, read_metrics
+from src.evaluation.metrics_record import MetricsRecord
+from src.retrieval import Embeddings, EmbeddingsMeta, read_embeddings
+from src.runs.finished import Measurement, read_run
 from src.runtime.errors import ConfigError
 from src.runtime.provenance import file_sha
 
@@ -23,7 +25,7 @@ class FinishedRun:
     """
 
     path: Path
-    metrics: dict[str, Any]
+    metrics: MetricsRecord
     measurement: Measurement
     embeddings: Embeddings | str
     checkpoint: Path | str
@@ -38,13 +40,13 @@ def read_finished_run(path: Path) -> FinishedRun:
     Raises:
         ConfigError: If it has no `metrics.json` of ours.
     """
-    if not (path / "metrics.json").is_file():
+    if not has_metrics(path):
         raise ConfigError(f"run={path} has no metrics.json; pass the folder of a finished run.")
     metrics = read_metrics(path)
-    model = metrics.get("models", [metrics])[0]
-    given = {key: _first(metrics["config"].get(key)) for key in ("embeddings", "checkpoint", "checkpoints")}
+    model = metrics.models[0]
+    given = {key: _first(metrics.config.get(key)) for key in ("embeddings", "checkpoint", "checkpoints")}
     folders = [path / "embeddings", path / "embeddings_1", *given["embeddings"]]
-    checkpoints = [folder / "stages" / model["checkpoint"] for folder in (path, *(f.parent for f in folders))]
+    checkpoints = [folder / "stages" / model.checkpoint for folder in (path, *(f.parent for f in folders))]
     checkpoints += given["checkpoint"] + given["checkpoints"]
     *_, measurement = read_run(path)
     return FinishedRun(path, metrics, measurement, _embeddings(folders, model), _checkpoint(checkpoints, model))
@@ -57,21 +59,21 @@ def _first(value: Any) -> list[Path]:
     return [Path(value if isinstance(value, str) else value[0])]
 
 
-def _embeddings(folders: list[Path], model: dict[str, Any]) -> Embeddings | str:
+def _embeddings(folders: list[Path], model: EmbeddingsMeta) -> Embeddings | str:
     """The first whole folder of embeddings of these weights."""
     for folder in folders:
         try:
             found = read_embeddings(folder)
         except FileNotFoundError:
             continue
-        if found.meta["checkpoint_sha"] == model["checkpoint_sha"]:
+        if found.meta.checkpoint_sha == model.checkpoint_sha:
             return found
     return f"no whole embeddings folder of this model in {', '.join(dict.fromkeys(map(str, folders)))}"
 
 
-def _checkpoint(files: list[Path], model: dict[str, Any]) -> Path | str:
+def _checkpoint(files: list[Path], model: EmbeddingsMeta) -> Path | str:
     """The first file of these weights."""
     for file in files:
-        if file.is_file() and file_sha(file) == model["checkpoint_sha"]:
+        if file.is_file() and file_sha(file) == model.checkpoint_sha:
             return file
-    return f"no checkpoint of SHA-256 {model['checkpoint_sha'][:12]}… in {', '.join(dict.fromkeys(map(str, files)))}"
+    return f"no checkpoint of SHA-256 {model.checkpoint_sha[:12]}… in {', '.join(dict.fromkeys(map(str, files)))}"

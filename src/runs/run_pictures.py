@@ -33,7 +33,7 @@ def rank_lists(run: FinishedRun, folder: Path) -> Section:
             return _left_out(title, run.embeddings)
         model = run.embeddings
         try:
-            tasks = build_tasks(model.table, **model.meta["evaluation"])
+            tasks = build_tasks(model.table, **model.meta.evaluation)
             results = {task.name: evaluate_task(task, [model], top_k=_PLACES) for task in tasks}
             lists = choose_rank_lists(results, model.table, _QUERIES, _PLACES)
             write_rank_lists(folder, lists, results, model.table)
@@ -117,7 +117,7 @@ def attention(run: FinishedRun, folder: Path, count: int) -> Section:
 def curves(run: FinishedRun, folder: Path) -> Section:
     """Loss and validation of each stage."""
     title = "Training"
-    baseline = {task: result["mAP"] for task, result in run.metrics.get("untrained", {}).items()}
+    baseline = {task: result.mAP for task, result in run.metrics.untrained.items()}
     pictures = []
     for stage in _stages(run):
         out = folder / f"curves_{stage.name}.png"
@@ -131,7 +131,7 @@ def curves(run: FinishedRun, folder: Path) -> Section:
 def _stages(run: FinishedRun) -> list[Path]:
     """Folders of the stages that have logged, in the order in which they were trained."""
     found = {log.parent.name: log.parent for log in sorted(run.path.glob("stages/*/metrics.csv"))}
-    order: Mapping[str, Any] = run.metrics["config"].get("stages", {})
+    order: Mapping[str, Any] = run.metrics.config.get("stages", {})
     return [found[name] for name in order if name in found]
 
 

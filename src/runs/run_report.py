@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
 from src.data import known
-from src.figures.tables import metrics_table
+from src.evaluation.metrics_record import MetricsRecord
+from src.evaluation.metrics_table import metrics_table
 from src.figures.text_table import TextTable
 from src.runs.html_page import Section
 from src.runs.report_tables import as_text
@@ -66,15 +66,15 @@ def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
     stages = {m[1]: epochs for key, epochs in settings.items() if (m := re.fullmatch(r"stages\.(.+)\.epochs", key))}
     if stages:
         yield "Stages", ", ".join(f"{stage}: {epochs} epochs" for stage, epochs in stages.items())
-    yield "Post-processing", " → ".join(metrics.get("postprocessing", [])) or "none"
+    yield "Post-processing", " → ".join(metrics.postprocessing) or "none"
     yield "Seed", str(run.measurement.seed)
-    yield "Data", f"{metrics['data']['name']}, fingerprint {metrics['data']['fingerprint']}"
+    yield "Data", f"{metrics.data.name}, fingerprint {metrics.data.fingerprint}"
     if not isinstance(run.embeddings, str):
         yield "Known of the data", _known(run.embeddings.table)
-    for model in metrics.get("models", [metrics]):
-        yield "Checkpoint", f"{model['checkpoint']}, SHA-256 {model['checkpoint_sha']}"
-    yield "Code", metrics["git"] or "unknown revision"
-    yield "Libraries", ", ".join(f"{name} {version}" for name, version in metrics["versions"].items())
+    for model in metrics.models:
+        yield "Checkpoint", f"{model.checkpoint}, SHA-256 {model.checkpoint_sha}"
+    yield "Code", metrics.git or "unknown revision"
+    yield "Libraries", ", ".join(f"{name} {version}" for name, version in metrics.versions.items())
 
 
 def _known(table: pd.DataFrame) -> str:
@@ -86,9 +86,9 @@ def _known(table: pd.DataFrame) -> str:
     return f"{counts} images; {', '.join(said)}"
 
 
-def _breakdowns(metrics: dict[str, Any]) -> Section:
+def _breakdowns(metrics: MetricsRecord) -> Section:
     """Mean AP of the queries of each camera, domain, colour and type: a table each, with a column a task."""
-    found = metrics.get("breakdowns", {})
+    found = metrics.breakdowns
     tables = []
     for column in dict.fromkeys(column for groups in found.values() for column in groups):
         means = {task: groups[column] for task, groups in found.items() if column in groups}

@@ -11,6 +11,9 @@ from omegaconf import DictConfig
 
 from src.runtime.errors import ConfigError
 
+#: What a run leaves once it has results.
+METRICS_FILE = "metrics.json"
+
 
 class WritableFolder(Callback):
     """Refuses a folder that cannot be written, in a sentence: Hydra makes it before any code of a command runs."""
@@ -44,5 +47,5 @@ def refuse_finished(run_dir: Path) -> None:
     Raises:
         ConfigError: Names the folder.
     """
-    if (run_dir / "metrics.json").exists():
+    if (run_dir / METRICS_FILE).exists():
         raise ConfigError(f"{run_dir} already holds the results of a run; pass another folder as hydra.run.dir.")

@@ -13,10 +13,11 @@ from src.checkpoints.restore import views_of
 from src.config.data_node import build_data, loading
 from src.data import ReIDDataModule
 from src.evaluation.embedding import embed
-from src.evaluation.measurement import measure
+from src.evaluation.measurement import measure, show_results, write_results
+from src.evaluation.metrics_record import MetricsRecord, Tasks
 from src.evaluation.pseudo_labels import stage_options
 from src.evaluation.retrieval_callback import RetrievalEvaluation
-from src.evaluation.wandb_tables import run_ends_here
+from src.evaluation.wandb_tables import open_run, run_ends_here
 from src.figures.curves import draw_curves
 from src.methods.pretrained import PretrainedFeatures
 from src.retrieval import make_steps
@@ -29,14 +30,14 @@ log = logging.getLogger(__name__)
 
 
 @run_ends_here()
-def run(cfg: DictConfig) -> dict[str, Any]:
+def run(cfg: DictConfig) -> MetricsRecord | None:
     """Trains every stage in order, then tests the outcome of the last.
 
     Args:
         cfg: The checked configuration of `src.train`.
 
     Returns:
-        What `metrics.json` says.
+        What `metrics.json` says; None without tasks, and on all processes but the first.
     """
     check_run(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
@@ -77,30 +78,36 @@ def train_stages(cfg: DictConfig) -> TrainedStage:
     return train_stage(cfg, last, progress)
 
 
-def test(cfg: DictConfig, trained: TrainedStage) -> dict[str, Any]:
+def test(cfg: DictConfig, trained: TrainedStage) -> MetricsRecord | None:
     """Tests the last stage's checkpoint, and what training started from if the configuration asks for it.
 
     Returns:
-        What `metrics.json` says.
+        What `metrics.json` says; None without tasks, and on all processes but the first.
     """
     run_dir, trainer = Path(cfg.paths.run_dir), trained.trainer
     data = test_data(cfg, trained)
     untrained = test_untrained(cfg, data) if cfg.compare_untrained and data.tasks else {}
     if trainer.is_global_zero:
-        baseline = {task: measured["mAP"] for task, measured in untrained.items()}
+        baseline = {task: measured.mAP for task, measured in untrained.items()}
         for stage in sorted(run_dir.glob("stages/*/metrics.csv")):
             draw_curves(stage.parent, run_dir / "figures" / f"curves_{stage.parent.name}.png", baseline)
     checkpoint = trained.folder / f"{cfg.test_checkpoint}.ckpt"
     if not data.tasks:
         log.warning("%s has no tasks, so nothing is measured; the weights are in %s.", data.name, checkpoint)
-        return {}
+        return None
     method = trained.method
     method.load_state_dict(load_checkpoint(checkpoint)["state_dict"])
     method.average_over(views_of(method, cfg.retrieval))
     embeddings = embed(method, data, trainer, trained.evaluation, checkpoint, run_dir / "embeddings")
     if embeddings is None:
-        return {}
-    return measure(cfg, [embeddings], trained.evaluation.results, steps=trained.progress.steps, untrained=untrained)
+        return None
+    measured = measure([embeddings], cfg.retrieval, trained.evaluation.results)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    metrics = write_results(
+        measured, run_dir, seed=cfg.seed, config=config, steps=trained.progress.steps, untrained=untrained
+    )
+    show_results(measured, metrics, run_dir, open_run(cfg))
+    return metrics
 
 
 def test_data(cfg: DictConfig, trained: TrainedStage) -> ReIDDataModule:
@@ -114,13 +121,13 @@ def test_data(cfg: DictConfig, trained: TrainedStage) -> ReIDDataModule:
     return data
 
 
-def test_untrained(cfg: DictConfig, data: ReIDDataModule) -> dict[str, Any]:
+def test_untrained(cfg: DictConfig, data: ReIDDataModule) -> Tasks:
     """The tasks' results with the backbone's pretrained features as they are: what training started from."""
     evaluation = RetrievalEvaluation()
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = build_trainer(cfg.trainer, callbacks=[evaluation], **options)
     trainer.test(PretrainedFeatures(instantiate(cfg.backbone, _convert_="all")), data, verbose=False)
-    return {name: result.as_dict() for name, result in evaluation.results.items()}
+    return {name: result.record() for name, result in evaluation.results.items()}
 
 
 def interrupted(folder: str) -> DictConfig:

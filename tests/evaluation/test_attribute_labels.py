@@ -32,7 +32,7 @@ def test_a_guided_network_labels_a_gallery_for_the_constraint(composed, tmp_path
     cfg = composed(*SMALL, *GUIDED, "method.embedding=concat", "validate_every=1")
     check_config(cfg)
     metrics = stages.run(cfg)
-    assert metrics["dimensions"] == 2048 + 2 * 256
+    assert metrics.models[0].dimensions == 2048 + 2 * 256
     run = tmp_path / "run"
     log = pd.read_csv(run / "stages/main/metrics.csv")
     for name in ("train/center", "train/type", "train/colour", "train/type_accuracy", "val/colour_accuracy"):
@@ -64,8 +64,8 @@ def test_a_guided_network_labels_a_gallery_for_the_constraint(composed, tmp_path
             config="evaluate",
         )
     )
-    assert found["before_postprocessing"] == metrics["tasks"]
-    assert found["tasks"]["image_to_image"]["mAP"] != metrics["tasks"]["image_to_image"]["mAP"]
+    assert found.before_postprocessing == metrics.tasks
+    assert found.tasks["image_to_image"].mAP != metrics.tasks["image_to_image"].mAP
     relabelled = composed(
         *(f"checkpoint={checkpoint}", "data=quickstart_veri", f"data.extra={file}", "workers=0"),
         f"paths.run_dir={tmp_path}/extra",

@@ -1,6 +1,5 @@
 """Checkpoints measured on damaged images, and where they look."""
 
-import json
 from pathlib import Path
 
 import cv2
@@ -10,6 +9,7 @@ from hydra.errors import InstantiationException
 
 from scripts import contamination
 from src.evaluation import evaluation_run as evaluation
+from src.evaluation.metrics_file import read_metrics
 from src.retrieval import read_embeddings
 from src.runtime.errors import ConfigError
 from src.training import run as stages
@@ -20,8 +20,8 @@ SMALL = ("backbone=efficientnet_lite0", "transforms.size=32", "debug=one_batch",
 def test_damage_is_said_wherever_its_numbers_are(composed, tmp_path):
     stages.run(composed(*SMALL, "method=bot", "data=quickstart_veri"))
     checkpoint = f"checkpoint={tmp_path}/run/stages/main/last.ckpt"
-    plain = json.loads((tmp_path / "run/metrics.json").read_text())
-    assert plain["contamination"] is None
+    plain = read_metrics(tmp_path / "run")
+    assert plain.models[0].contamination is None
 
     def evaluated(name, *overrides):
         cfg = composed(f"paths.run_dir={tmp_path / name}", "workers=0", *overrides, config="evaluate")
@@ -30,13 +30,13 @@ def test_damage_is_said_wherever_its_numbers_are(composed, tmp_path):
     damage = ("contamination.kind=mixed", "contamination.share=0.5", "contamination.block=8")
     damaged = evaluated("damaged", checkpoint, *damage, "attention=3")
     said = {"kind": "mixed", "share": 0.5, "seed": 0, "block": 8, "luma": 96.0, "chroma": 64.0}
-    assert damaged["contamination"] == said
-    assert read_embeddings(tmp_path / "damaged/embeddings").meta["contamination"] == said
-    assert damaged["tasks"]["image_to_image"]["mAP"] != plain["tasks"]["image_to_image"]["mAP"]
+    assert damaged.models[0].contamination == said
+    assert read_embeddings(tmp_path / "damaged/embeddings").meta.contamination == said
+    assert damaged.tasks["image_to_image"].mAP != plain.tasks["image_to_image"].mAP
     assert cv2.imread(str(tmp_path / "damaged/figures/attention.png")).std() > 0
     assert not (tmp_path / "run/figures/attention.png").exists()
     undamaged = evaluated("undamaged", checkpoint, "contamination.kind=mosaic", "contamination.share=0")
-    assert undamaged["tasks"] == plain["tasks"]
+    assert undamaged.tasks == plain.tasks
 
     embeddings = f"embeddings={tmp_path}/run/embeddings"
     for override in ("contamination.share=0.2", "contamination.kind=mosaic", "attention=2"):
@@ -70,9 +70,9 @@ def test_every_kind_and_share_once(composed, tmp_path, monkeypatch, capsys):
         mean = (both["mosaic", share] + both["brightness", share]) / 2
         assert both[contamination.MEAN, share] == pytest.approx(mean)
         folder = tmp_path / "out" / (f"mixed_{share}" if share else "undamaged")
-        found = json.loads((folder / "metrics.json").read_text())
-        assert both["mixed", share] == found["tasks"]["image_to_image"]["mAP"]
-        assert (found["contamination"] or {"share": 0})["share"] == share
+        found = read_metrics(folder)
+        assert both["mixed", share] == found.tasks["image_to_image"].mAP
+        assert (found.models[0].contamination or {"share": 0})["share"] == share
     written = pd.read_csv(tmp_path / "out/contamination.csv")
     assert list(written) == ["name", "share", "task", "mAP", "R1", "R5"]
     assert written.set_index(["name", "share"])["mAP"].to_dict() == pytest.approx(both.to_dict())

@@ -18,7 +18,7 @@ from src.data.layouts.extra import add_extra
 from src.data.transforms.pipeline import Transforms
 from src.evaluation import evaluation_run as evaluation
 from src.evaluation import pseudo_labels as mining
-from src.retrieval import Embeddings, Mining
+from src.retrieval import DataVersion, Embeddings, EmbeddingsMeta, Mining
 from src.runtime.errors import ConfigError
 from src.training import run as stages
 
@@ -49,7 +49,8 @@ def cars(tmp_path):
     features = centres[table["vehicle_id"].to_numpy()[rows]] + 0.45 * rng.normal(size=(len(rows), 16))
     features = F.normalize(torch.tensor(features, dtype=torch.float32))
     features[-2] = features[0]  # the copy of query 0
-    return Embeddings(features, rows, table, None, {"data": {"name": "cars"}, "checkpoint_sha": "x"})
+    meta = EmbeddingsMeta(checkpoint_sha="x", data=DataVersion("cars"))
+    return Embeddings(features, rows, table, None, meta)
 
 
 def mined(embeddings, file, options=OPTIONS):

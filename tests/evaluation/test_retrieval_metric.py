@@ -52,10 +52,10 @@ def test_every_task_is_evaluated_over_its_rows_whatever_the_order_of_batches(sub
             assert metric.results[task.name].mean_ap == expected.mAP
             assert values[f"{task.name}/mAP"] == torch.tensor(expected.mAP)
             assert values[f"{task.name}/rank1"] == torch.tensor(expected.cmc(1))
-            stored = metric.results[task.name].as_dict()
-            assert stored["rank"]["5"] == expected.cmc(5)
-            assert stored["gallery"] == expected.n_gallery
-            assert stored["skipped"] == int((~expected.valid).sum())
+            stored = metric.results[task.name].record()
+            assert stored.rank[5] == expected.cmc(5)
+            assert stored.gallery == expected.n_gallery
+            assert stored.skipped == int((~expected.valid).sum())
     means = [metric.results[task.name].mean_ap for task in tasks]
     assert float(values["mAP"]) == np.float32(np.mean(means))
     assert torch.equal(metric.embeddings.features, features[metric.embeddings.rows])

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from src.data import make_table
 from src.evaluation import submission
-from src.retrieval import Embeddings, read_embeddings, write_embeddings
+from src.retrieval import DataVersion, Embeddings, EmbeddingsMeta, read_embeddings, write_embeddings
 from src.runtime.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ def hidden(tmp_path):
         },
     )
     features = F.normalize(torch.randn(135, 8))
-    meta = {"data": {"name": "cityflow", "fingerprint": "f"}, "evaluation": {"names": [], "ap": "standard"}}
+    meta = EmbeddingsMeta(data=DataVersion("cityflow", "f"), evaluation={"names": [], "ap": "standard"})
     write_embeddings(tmp_path / "embeddings", Embeddings(features, np.arange(5, 140), table, None, meta))
     return tmp_path / "embeddings", features
 
@@ -97,6 +97,6 @@ def test_what_a_filter_takes_out_fills_the_list(composed, hidden, caplog):
 
 def test_too_small_a_gallery_is_refused(composed, tmp_path):
     table = make_table("/data", "cars", {"path": ["a", "b"], "split": ["query", "gallery"]})
-    write_embeddings(tmp_path / "e", Embeddings(torch.randn(2, 4), np.arange(2), table, None, {}))
+    write_embeddings(tmp_path / "e", Embeddings(torch.randn(2, 4), np.arange(2), table))
     with pytest.raises(ConfigError, match="1 queries and 1 gallery images"):
         submission.run(composed(f"embeddings={tmp_path}/e", config="submit"))

@@ -1,13 +1,9 @@
-import io
-
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 from src.data import build_tasks, make_table
 from src.evaluation.retrieval_metric import RetrievalMetric
-from src.figures.tables import print_metrics
 
 
 def ranked_by_hand(query, gallery, features, vehicles):
@@ -34,21 +30,16 @@ def test_drawn_trials_are_averaged_and_their_spread_is_stored():
     metric.update(features.float(), torch.arange(n))
     values = metric.compute()
     ranks = [ranked_by_hand(trial.query, trial.gallery, features.numpy(), vehicles) for trial in task.trials]
-    stored = metric.results["one_gallery_image"].as_dict()
+    record = metric.results["one_gallery_image"].record()
     mean_aps = [float((1 / trial).mean()) for trial in ranks]
-    assert stored["mAP"] == pytest.approx(np.mean(mean_aps))
+    assert record.mAP == pytest.approx(np.mean(mean_aps))
     assert float(values["one_gallery_image/mAP"]) == pytest.approx(np.mean(mean_aps))
-    assert stored["trials"]["n"] == 10
-    assert stored["trials"]["std"]["mAP"] == stored["trials"]["std"]["mINP"] == pytest.approx(np.std(mean_aps))
-    assert stored["trials"]["std"]["mAP"] > 0
+    assert record.trials.n == 10
+    assert record.trials.std.mAP == record.trials.std.mINP == pytest.approx(np.std(mean_aps))
+    assert record.trials.std.mAP > 0
     for k in (1, 5, 10, 20):
         shares = [float((trial <= k).mean()) for trial in ranks]
-        assert stored["rank"][str(k)] == pytest.approx(np.mean(shares))
-        assert stored["trials"]["std"]["rank"][str(k)] == pytest.approx(np.std(shares), abs=1e-12)
-    assert (stored["queries"], stored["gallery"], stored["skipped"]) == (n - 8, 8, 0)
-    assert (stored["protocol"]["trials"], stored["protocol"]["seed"]) == (10, 0)
-    out = io.StringIO()
-    print_metrics(
-        {"data": {"name": "cars"}, "checkpoint": "x", "tasks": {"one_gallery_image": stored}}, Console(file=out)
-    )
-    assert f"{np.std(mean_aps):.3f}" in out.getvalue()
+        assert record.rank[k] == pytest.approx(np.mean(shares))
+        assert record.trials.std.rank[k] == pytest.approx(np.std(shares), abs=1e-12)
+    assert (record.queries, record.gallery, record.skipped) == (n - 8, 8, 0)
+    assert (record.protocol.trials, record.protocol.seed) == (10, 0)

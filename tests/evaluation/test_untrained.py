@@ -30,7 +30,7 @@ def test_features_as_they_are(evaluate, tmp_path):
         expected = backbone(torch.from_numpy(pixels).permute(2, 0, 1)[None]).mean(dim=(2, 3))
     expected = torch.nn.functional.normalize(expected).numpy()
     np.testing.assert_allclose(embed(pixels), expected, atol=1e-5)
-    assert metrics["data"]["name"] == "quickstart_veri"
+    assert metrics.data.name == "quickstart_veri"
     with pytest.raises(ConfigError, match="already holds the results"):
         evaluate("backbone=efficientnet_lite0", "data=quickstart_veri")
 

@@ -13,7 +13,8 @@ from wandb.proto.wandb_internal_pb2 import Record
 from src import evaluate
 from src.checkpoints.checkpoint_file import load_checkpoint
 from src.data.layouts import VeRi776
-from src.retrieval import Embeddings, write_embeddings
+from src.evaluation.metrics_file import read_metrics
+from src.retrieval import DataVersion, Embeddings, EmbeddingsMeta, write_embeddings
 from src.training import run as stages
 
 TWO = (
@@ -104,11 +105,11 @@ def test_stages_are_one_run_with_one_step_axis_and_a_resumed_run_goes_on_in_it(c
         [0],
     ]
     found = summary(second)
-    for name, task in metrics["tasks"].items():
-        for measure, value in (("mAP", task["mAP"]), ("mINP", task["mINP"]), ("rank5", task["rank"]["5"])):
+    for name, task in metrics.tasks.items():
+        for measure, value in (("mAP", task.mAP), ("mINP", task.mINP), ("rank5", task.rank[5])):
             assert found[f"final/{name}/{measure}"] == value
-    assert found["final/mAP"] == sum(task["mAP"] for task in metrics["tasks"].values()) / 2
-    assert found["checkpoint_sha"] == metrics["checkpoint_sha"]
+    assert found["final/mAP"] == sum(task.mAP for task in metrics.tasks.values()) / 2
+    assert found["checkpoint_sha"] == metrics.models[0].checkpoint_sha
     for table in ("rank_lists/image_to_image", "cameras/image_to_image", "groups"):
         assert found[f"{table}._type"] == "table-file"
     assert found["figures/rank_list_image_to_image._type"] == "image-file"
@@ -124,12 +125,12 @@ def test_jobs_of_a_sweep_are_runs_of_one_group(quickstart_veri, tmp_path, monkey
     table = VeRi776(root=str(quickstart_veri), name="cars").read()
     rows = np.flatnonzero(table["split"] != "train")
     features = torch.nn.functional.normalize(torch.randn(len(rows), 16))
-    meta = {
-        "checkpoint": "main/last.ckpt",
-        "checkpoint_sha": "0" * 64,
-        "data": {"name": "cars", "fingerprint": "f"},
-        "evaluation": {"names": ["image_to_image"], "ap": "standard", "trials": 1, "seed": 0},
-    }
+    meta = EmbeddingsMeta(
+        checkpoint="main/last.ckpt",
+        checkpoint_sha="0" * 64,
+        data=DataVersion("cars", "f"),
+        evaluation={"names": ["image_to_image"], "ap": "standard", "trials": 1, "seed": 0},
+    )
     write_embeddings(tmp_path / "embeddings", Embeddings(features, rows, table, None, meta))
     command = ["evaluate", "--multirun", "sweep=omega", "retrieval.spatio_temporal.omega=0,0.2", "logger=wandb"]
     command += [
@@ -150,9 +151,9 @@ def test_jobs_of_a_sweep_are_runs_of_one_group(quickstart_veri, tmp_path, monkey
         ids.append(run.run_id)
         config = {item.key: json.loads(item.value_json) for record in records(path) for item in record.config.update}
         assert config["retrieval"]["spatio_temporal"]["omega"] == omega
-        measured = json.loads((folder / "metrics.json").read_text())
+        measured = read_metrics(folder)
         found = summary(path)
-        assert found["final/mAP"] == measured["tasks"]["image_to_image"]["mAP"]
-        assert found["before_postprocessing/mAP"] == measured["before_postprocessing"]["image_to_image"]["mAP"]
+        assert found["final/mAP"] == measured.tasks["image_to_image"].mAP
+        assert found["before_postprocessing/mAP"] == measured.before_postprocessing["image_to_image"].mAP
         assert found["rank_lists/image_to_image.nrows"] == 1
     assert len(set(ids)) == 2

@@ -30,7 +30,7 @@ def evaluated():
     table = make_table("/data", "cars", columns)
     (task,) = build_tasks(table, ["image_to_image"])
     features = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(n, 3))).float())
-    return table, features, evaluate_task(task, [Embeddings(features, np.arange(n), table, None, {})], top_k=5)
+    return table, features, evaluate_task(task, [Embeddings(features, np.arange(n), table)], top_k=5)
 
 
 def test_first_results_are_counted_by_the_pair_of_cameras(evaluated):
@@ -57,7 +57,7 @@ def test_first_results_are_counted_by_the_pair_of_cameras(evaluated):
 
 def test_first_results_need_rank_lists_of_images(evaluated):
     table, features, result = evaluated
-    embeddings = Embeddings(features, np.arange(len(table)), table, None, {})
+    embeddings = Embeddings(features, np.arange(len(table)), table)
     assert tracking.first_results(evaluate_task(result.task, [embeddings]), table, "camera_id").empty
 
 

@@ -1,14 +1,10 @@
-import io
-
 import cv2
 import numpy as np
 import pandas as pd
 from matplotlib import colors
-from rich.console import Console
 
 from src.figures.contamination_curves import draw_contamination, draw_examples
 from src.figures.style import BLUE, GREY, ORANGE
-from src.figures.tables import print_metrics
 
 
 def pixels(path, colour):
@@ -33,17 +29,6 @@ def test_a_row_a_task_and_a_curve_a_name(tmp_path):
     assert pixels(tmp_path / "one.png", GREY) > 0
     assert pixels(tmp_path / "one.png", ORANGE) == 0
     assert pixels(tmp_path / "new/two.png", ORANGE) > 0
-
-
-def test_the_table_of_a_run_says_that_its_images_were_damaged():
-    shown = []
-    for damage in (None, {"kind": "colour_cast", "share": 0.05}):
-        out = io.StringIO()
-        metrics = {"data": {"name": "cars"}, "checkpoint": "last.ckpt", "tasks": {}, "contamination": damage}
-        print_metrics(metrics, Console(file=out))
-        shown.append(out.getvalue())
-    assert "Contaminated" not in shown[0]
-    assert "Contaminated: colour cast on 5% of each image." in shown[1]
 
 
 def test_examples_stand_in_rows_of_kinds_and_columns_of_shares(tmp_path):

@@ -1,15 +1,11 @@
-import io
-
 import cv2
 import numpy as np
 import pandas as pd
 from matplotlib import colors
-from rich.console import Console
 
 from src.figures.curves import draw_curves, draw_roc
 from src.figures.rank_lists import RankList, draw_rank_lists
 from src.figures.style import GREEN, GREY, ORANGE, VERMILION
-from src.figures.tables import print_metrics
 from src.figures.trips import draw_trips
 
 
@@ -53,65 +49,6 @@ def test_curves_are_drawn_from_the_csv_logger_s_file(tmp_path):
     pd.DataFrame(log | {"val/type_accuracy": [None, 0.5, None, 0.7]}).to_csv(tmp_path / "metrics.csv", index=False)
     draw_curves(tmp_path, tmp_path / "attributes.png")  # shares are no losses
     assert cv2.imread(str(tmp_path / "attributes.png")).shape[0] > 1.3 * plain.shape[0]
-
-
-MEASURED = {
-    "mAP": 0.4567,
-    "mINP": 0.1,
-    "rank": {"1": 0.5, "5": 0.6, "10": 0.7, "20": 0.8},
-    "queries": 7,
-    "gallery": 9,
-}
-
-
-def test_the_table_shows_every_task_with_its_protocol():
-    task = {
-        **MEASURED,
-        "skipped": 2,
-        "trials": {"n": 1},
-        "protocol": {"direction": "day query → night gallery", "ignore": "same_camera", "ap": "trapezoid"},
-    }
-    metrics = {"data": {"name": "cars"}, "checkpoint": "main/last.ckpt", "tasks": {"day_to_night": task}}
-    for untrained in ({}, {"untrained": {"day_to_night": {**task, "mAP": 0.1234}}}):
-        out = io.StringIO()
-        print_metrics({**metrics, **untrained}, Console(file=out))
-        shown = out.getvalue()
-        for part in ("cars", "day_to_night", "0.457", "day query → night gallery", "same camera", "trapezoid AP"):
-            assert part in shown
-        assert ("0.123" in shown) == bool(untrained)
-        assert "Post-processing" not in shown
-    out = io.StringIO()
-    steps = {"postprocessing": ["query_groups", "k_reciprocal"], "before_postprocessing": untrained["untrained"]}
-    print_metrics({**metrics, **steps}, Console(file=out))
-    before, after = (line for line in out.getvalue().splitlines() if "day_to_night │" in line)
-    assert "trained" in before
-    assert "0.123" in before
-    assert "post-processed" in after
-    assert "0.457" in after
-    assert "query_groups → k_reciprocal" in out.getvalue()
-
-
-def test_the_table_shows_how_much_drawn_trials_differ():
-    task = {
-        **MEASURED,
-        "skipped": 0,
-        "trials": {
-            "n": 10,
-            "std": {"mAP": 0.0123, "mINP": 0.004, "rank": {"1": 0.021, "5": 0.022, "10": 0.023, "20": 0}},
-        },
-        "protocol": {"direction": "others → one", "ignore": "none", "ap": "standard", "trials": 10, "seed": 0},
-    }
-    out = io.StringIO()
-    print_metrics(
-        {"data": {"name": "cars"}, "checkpoint": "main/last.ckpt", "tasks": {"one_gallery_image": task}},
-        Console(file=out),
-    )
-    shown = out.getvalue()
-    (mean,) = [line for line in shown.splitlines() if "trained" in line]
-    (std,) = [line for line in shown.splitlines() if "± std" in line]
-    assert all(number in mean for number in ("0.457", "0.500", "0.600", "0.700", "0.100"))
-    assert all(number in std for number in ("0.012", "0.021", "0.022", "0.023", "0.004"))
-    assert "trials: 10, drawn with seed 0." in shown
 
 
 def test_trips_are_drawn_with_the_density_fitted_to_them(tmp_path):

@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from src.data import DataError
 from src.embed import Embedder
 from src.gallery import Gallery, build
-from src.retrieval import read_embeddings
+from src.gallery.cameras import Camera
+from src.gallery.gallery_meta import GalleryMeta
+from src.retrieval import read_embeddings, read_meta
 from src.runtime.errors import ConfigError
 
 
@@ -59,7 +61,7 @@ def test_a_folder_is_embedded_once(index, cars, caplog):
     np.testing.assert_allclose(
         stored.features.numpy(), Embedder(index.checkpoint)(sorted(cars.glob("*.jpg"))), atol=1e-5
     )
-    assert stored.meta["checkpoint"] == str(index.checkpoint)
+    assert stored.meta.checkpoint == str(index.checkpoint)
     assert not (folder / "shards").exists()
     assert not (folder / ".next").exists()
     again, embedded = index()
@@ -152,11 +154,11 @@ def test_a_csv_says_what_is_known(index, cars, tmp_path):
     )
     (tmp_path / "cameras.csv").write_text("camera_id,name,x,y\n3,North gate,1.5,2\n")
     folder, _ = index(f"cameras={tmp_path}/cameras.csv", "time_unit=s", "domain=night", images=cars / "gallery.csv")
-    stored = read_embeddings(folder)
+    stored = read_embeddings(folder, GalleryMeta)
     assert stored.table["camera_id"].tolist() == [3, -1]
     assert stored.table["domain"].tolist() == ["day", "night"]
     assert stored.table["timestamp"].isna().tolist() == [False, True]
-    assert stored.meta["cameras"] == {"3": {"name": "North gate", "x": 1.5, "y": 2.0}}
+    assert stored.meta.cameras == {3: Camera("North gate", 1.5, 2.0)}
     assert not np.allclose(stored.features[0], stored.features[1], atol=1e-3)
 
 
@@ -229,9 +231,9 @@ def test_milvus_has_the_latest_version_and_no_other(index, cars):
     gallery = Gallery.open(folder)
     found = gallery.search(gallery.features, 9)
     assert [hits[0].row for hits in found] == list(range(9))
-    assert MilvusClient(str(folder / "milvus.db")).list_collections() == [gallery.meta["milvus"]["collection"]]
+    assert MilvusClient(str(folder / "milvus.db")).list_collections() == [gallery.meta.milvus.collection]
     index()
-    assert "milvus" not in read_embeddings(folder).meta
+    assert read_meta(folder, GalleryMeta).milvus is None
     with pytest.raises(ConfigError, match="store=milvus compares with all images; leave kind=hnsw away"):
         index("store=milvus", "kind=hnsw")
     with pytest.raises(ConfigError, match="store is 'disk', expected folder or milvus"):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.gallery.cameras import places, places_from_distances, read_cameras
+from src.gallery.cameras import Camera, places, places_from_distances, read_cameras
 
 
 def test_places_keep_the_distances_of_a_plane():
@@ -19,7 +19,7 @@ def test_places_keep_the_distances_of_a_plane():
 
 def test_a_file_comes_before_distances():
     distances = pd.DataFrame([[0.0, 3.0], [3.0, 0.0]], index=[1, 2], columns=[1, 2])
-    assert places({"1": {"name": "gate", "x": 4.0, "y": 5.0}}, distances) == {1: (4.0, 5.0)}
+    assert places({1: Camera("gate", 4.0, 5.0)}, distances) == {1: (4.0, 5.0)}
     (x1, y1), (x2, y2) = places({}, distances).values()
     assert np.hypot(x1 - x2, y1 - y2).round(9) == 3
     assert places({}, None) == {}

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from src.data import make_table
 from src.gallery import Filters, Gallery, parse_time
+from src.gallery.gallery_meta import BuiltIndex, GalleryMeta
 from src.retrieval import Embeddings, Index, write_embeddings
 from src.runtime.errors import ConfigError
 
@@ -26,7 +27,7 @@ def made_up(unit="", index=None):
         "type": rng.choice(["suv", "van"], N),
     }
     features = F.normalize(torch.randn(N, 6))
-    meta = {"time_unit": unit, "index": {"kind": index or "exact", "options": {}}}
+    meta = GalleryMeta(time_unit=unit, index=BuiltIndex(index or "exact"))
     return Embeddings(features, np.arange(N), make_table("/cars", "cars", columns), None, meta)
 
 
@@ -206,7 +207,7 @@ def test_a_folder_is_opened_with_its_index(tmp_path):
 
 def test_rows_of_a_run_are_those_embedded(tmp_path):
     embeddings = made_up()
-    part = Embeddings(embeddings.features[:4], np.array([3, 5, 8, 9]), embeddings.table, None, {})
+    part = Embeddings(embeddings.features[:4], np.array([3, 5, 8, 9]), embeddings.table)
     assert Gallery(part).table["path"].tolist() == ["3.jpg", "5.jpg", "8.jpg", "9.jpg"]
 
 

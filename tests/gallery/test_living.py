@@ -3,11 +3,13 @@
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from src.gallery import Gallery, build
+from src.gallery.gallery_meta import BuiltIndex
 from src.gallery.links import read_links, write_links
 from src.gallery.living import LivingGallery
 from src.gallery.query import matching_embedder
@@ -50,7 +52,7 @@ def opened(crops, composed, untrained, tmp_path):
 
 def test_new_crops_are_taken_up_and_old_ones_keep_their_rows(opened, crops):
     gallery, embedder, out, table = opened
-    assert gallery.meta["time_unit"] == "unix"
+    assert gallery.meta.time_unit == "unix"
     assert gallery.describe(0)["time"] == "2026-11-21 01:00:04"
     living = LivingGallery(gallery, out, embedder, table, 0.01)
     crops(0, 1, 4, 5, 6, 7, 8)  # of another camera's video, before and after
@@ -66,7 +68,7 @@ def test_new_crops_are_taken_up_and_old_ones_keep_their_rows(opened, crops):
     assert living.gallery.table["path"].tolist() == paths
     images = [table.parent / path for path in paths]
     assert abs(living.gallery.features - embedder(images)).max() < 1e-5
-    assert living.gallery.meta["time_unit"] == "unix"
+    assert living.gallery.meta.time_unit == "unix"
     assert len(Gallery.open(out)) == 7  # it is kept
 
 
@@ -90,14 +92,14 @@ def test_a_table_that_is_wrong_for_a_moment_changes_nothing(opened, crops, caplo
 
 def test_an_index_that_misses_some_cannot_grow(opened):
     gallery, embedder, out, table = opened
-    gallery.meta["index"] = {"kind": "hnsw"}
+    gallery.meta = replace(gallery.meta, index=BuiltIndex("hnsw"))
     with pytest.raises(ConfigError, match="this one has hnsw; index it anew"):
         LivingGallery(gallery, out, embedder, table, 1)
 
 
 def test_the_second_of_a_video(tmp_path):
     file = tmp_path / "b.mp4"
-    videos = [*gallery_videos({"videos": [VIDEO | {"video": str(file)}]}).values()]
+    videos = [*gallery_videos([VIDEO | {"video": str(file)}]).values()]
     assert video_at(videos, 4, 1795222812.25) is None  # the file is gone
     file.touch()
     assert video_at(videos, 4, 1795222812.25) == (2, 12.25)

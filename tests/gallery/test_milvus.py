@@ -3,6 +3,7 @@
 import importlib.util
 import socket
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from src.data import make_table
 from src.gallery import Filters, Gallery
+from src.gallery.gallery_meta import Collection, GalleryMeta
 from src.gallery.milvus import LITE, Milvus, collection_name, expression
 from src.retrieval import Embeddings, write_embeddings
 from src.runtime.errors import ConfigError
@@ -46,7 +48,7 @@ def galleries(tmp_path_factory):
     }
     features = F.normalize(torch.from_numpy(rng.normal(size=(N, 24)).astype(np.float32)))
     table = make_table("/cars", "cars", columns)
-    meta = {"milvus": {"uri": None, "collection": "cars"}}
+    meta = GalleryMeta(milvus=Collection(None, "cars"))
     write_embeddings(folder, Embeddings(features, np.arange(N), table, None, meta))
     Milvus(str(folder / LITE)).fill("cars", features.numpy(), table)
     return Gallery.open(folder, store="folder"), Gallery.open(folder)
@@ -71,10 +73,11 @@ def test_wrong_searches_are_refused(galleries):
         milvus.search(milvus.features[:1], 5, Filters(camera=[7]))
     with pytest.raises(ValueError, match="top is 20,000, but Milvus gives at most 16,384"):
         milvus.search(milvus.features[:1], 20_000)
-    milvus.meta["milvus"]["collection"] = "vans"
+    meta = milvus.meta
+    milvus.meta = replace(meta, milvus=Collection(None, "vans"))
     with pytest.raises(ConfigError, match=r"milvus\.db has no collection vans; open the gallery again"):
         milvus.search(milvus.features[:1], 5)
-    milvus.meta["milvus"]["collection"] = "cars"
+    milvus.meta = meta
 
 
 def test_a_cut_off_try_is_replaced_and_a_whole_one_kept(galleries, tmp_path):
@@ -138,7 +141,7 @@ def test_what_is_missing_is_said(galleries, tmp_path, monkeypatch):
 def test_a_folder_that_is_not_in_milvus(galleries, tmp_path):
     gallery = galleries[0]
     features = torch.from_numpy(gallery.features)
-    write_embeddings(tmp_path, Embeddings(features, np.arange(N), gallery.table, None, {}))
+    write_embeddings(tmp_path, Embeddings(features, np.arange(N), gallery.table))
     with pytest.raises(ConfigError, match=r"store is 'milvus', but .* can be searched in folder; src\.index store=mil"):
         Gallery.open(tmp_path, store="milvus")
     with pytest.raises(ConfigError, match="store is 'disk'"):

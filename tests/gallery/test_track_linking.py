@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from src.data import make_table
 from src.gallery import link_run
+from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.link_scores import link_scores
 from src.gallery.links import read_links
 from src.gallery.track_linking import (
@@ -26,6 +27,7 @@ from src.gallery.track_linking import (
 )
 from src.retrieval import Embeddings, LogNormal, SpatioTemporalTerm, TripModel, write_embeddings
 from src.runtime.errors import ConfigError
+from src.runtime.json_files import record_of
 
 
 def slow_cluster(distance, never, threshold):
@@ -189,7 +191,7 @@ def galleries(tmp_path):
         columns["path"] = [f"{number}.jpg" for number in range(len(rows))]
         table = make_table(tmp_path, "cars", columns | {"split": "gallery"})
         features = F.normalize(torch.tensor(np.array(features), dtype=torch.float32))
-        about = {"checkpoint_sha": "a", "time_unit": "s"} | meta
+        about = record_of(GalleryMeta, {"checkpoint_sha": "a", "time_unit": "s"} | meta)
         write_embeddings(tmp_path / name, Embeddings(features, np.arange(len(rows)), table, None, about))
         return tmp_path / name
 

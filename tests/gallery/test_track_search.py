@@ -24,7 +24,7 @@ def gallery():
         "timestamp": times,
         "camera_id": [1, 1, 2, 1, 2, 1, 2, 3, 3],
     }
-    return Gallery(Embeddings(features, np.arange(len(TRACKS)), make_table("cars", "cars", columns), None, {}))
+    return Gallery(Embeddings(features, np.arange(len(TRACKS)), make_table("cars", "cars", columns)))
 
 
 def groups():

@@ -8,7 +8,31 @@ import pytest
 import torch
 
 from src.data import make_table
-from src.retrieval import Embeddings, read_embeddings, same_images, write_embeddings
+from src.retrieval import (
+    DataVersion,
+    Embeddings,
+    EmbeddingsMeta,
+    LogNormal,
+    TripModel,
+    read_embeddings,
+    read_meta,
+    same_images,
+    write_embeddings,
+)
+
+META = EmbeddingsMeta(
+    checkpoint="main/last.ckpt",
+    checkpoint_sha="abc",
+    precision="32-true",
+    device="cpu",
+    data=DataVersion("cars", "f"),
+    evaluation={"names": ["image_to_image"], "ap": "standard", "trials": 10, "seed": 0},
+    holdout=0.2,
+    trips=TripModel(None, LogNormal(1.5, 0.25)),
+    views={"flip": True, "scales": [1.0, 0.75]},
+    contamination={"kind": "mosaic", "share": 0.5},
+    dimensions=4,
+)
 
 
 def made_up():
@@ -23,7 +47,7 @@ def made_up():
         },
     )
     roads = pd.DataFrame([[0.0, 7.5], [7.5, 0.0]], index=[3, 9], columns=[3, 9])
-    return Embeddings(torch.randn(2, 4), np.array([0, 2]), table, roads, {"checkpoint_sha": "abc"})
+    return Embeddings(torch.randn(2, 4), np.array([0, 2]), table, roads, META)
 
 
 def test_it_comes_back_as_it_was(tmp_path):
@@ -32,7 +56,7 @@ def test_it_comes_back_as_it_was(tmp_path):
     back = read_embeddings(tmp_path / "e")
     assert torch.equal(back.features, embeddings.features)
     np.testing.assert_array_equal(back.rows, embeddings.rows)
-    assert back.meta == {"checkpoint_sha": "abc"}
+    assert back.meta == read_meta(tmp_path / "e", EmbeddingsMeta) == META
     pd.testing.assert_frame_equal(back.table, embeddings.table, check_names=False, check_dtype=False)
     pd.testing.assert_frame_equal(back.camera_distances, embeddings.camera_distances)
 

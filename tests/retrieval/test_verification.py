@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from src.retrieval import FeatureDistance, Relevance, verify
+from src.retrieval import FeatureDistance, Relevance, VerificationSummary, verify
+from src.runtime.json_files import as_plain, record_of
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
@@ -91,7 +92,7 @@ def test_equal_error_rate_beyond_the_kept_negatives_is_not_guessed(dense_distanc
     result = verify(dense_distance(task.values), task.relevance, max_fpr=0.01)
     with pytest.raises(ValueError, match=r"rejected at max_fpr=0\.01: raise it"):
         result.equal_error_rate()
-    assert result.summary()["equal_error"] is None
+    assert result.summary().equal_error is None
     for max_fpr in np.linspace(0.02, 0.9, 12):
         result = verify(dense_distance(task.values), task.relevance, max_fpr=max_fpr)
         try:
@@ -143,11 +144,11 @@ def test_curve_is_the_rates_on_a_logarithmic_axis(dense_distance):
 def test_summary_is_json(dense_distance):
     task = Task(seed=7)
     summary = verify(dense_distance(task.values), task.relevance, max_fpr=1.0).summary((0.01, 0.5))
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
-    assert summary["tpr"] == {str(fpr): task.rates(task.best(fpr))[1] for fpr in (0.01, 0.5)}
-    assert summary["threshold"] == {str(fpr): task.best(fpr) for fpr in (0.01, 0.5)}
-    assert summary["equal_error"]["rate"] == pytest.approx(task.equal_error())
-    assert (summary["positives"], summary["negatives"]) == (len(task.positives), len(task.negatives))
+    assert record_of(VerificationSummary, json.loads(json.dumps(as_plain(summary), allow_nan=False))) == summary
+    assert summary.tpr == {str(fpr): task.rates(task.best(fpr))[1] for fpr in (0.01, 0.5)}
+    assert summary.threshold == {str(fpr): task.best(fpr) for fpr in (0.01, 0.5)}
+    assert summary.equal_error.rate == pytest.approx(task.equal_error())
+    assert (summary.positives, summary.negatives) == (len(task.positives), len(task.negatives))
 
 
 @pytest.mark.parametrize(
@@ -162,10 +163,10 @@ def test_summary_is_json(dense_distance):
 def test_one_sided_and_empty_sets(dense_distance, values, query_ids, gallery_ids):
     result = verify(dense_distance(values), Relevance(query_ids, gallery_ids))
     summary = result.summary()
-    assert json.dumps(summary, allow_nan=False)
-    assert summary["equal_error"] is None
-    assert (summary["tpr"]["0.01"] is None) == (len(result.positives) == 0)
-    assert summary["positives"] + summary["negatives"] == np.size(values)
+    assert json.dumps(as_plain(summary), allow_nan=False)
+    assert summary.equal_error is None
+    assert (summary.tpr["0.01"] is None) == (len(result.positives) == 0)
+    assert summary.positives + summary.negatives == np.size(values)
     with pytest.raises(ValueError, match="an equal error rate needs both"):
         result.equal_error_rate()
 

@@ -1,28 +1,44 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from src.data.protocols import Protocol
+from src.evaluation.metrics_record import TaskRecord
+from src.retrieval import DataVersion
 from src.runs.comparison import ABSENT, compare, describe
 from src.runs.finished import Measurement
 
-PROTOCOL = {"direction": "day → night", "ignore": "same_camera", "ap": "standard"}
+PROTOCOL = Protocol("a", "day → night", "same_camera")
 
 
-def measured(value, seed=0, task="a", weights=None, git="abc", versions=None, data=("cars", "f" * 16), **settings):
+def measured(
+    value,
+    seed=0,
+    task="a",
+    weights=None,
+    git="abc",
+    versions=None,
+    data=("cars", "f" * 16),
+    protocol=PROTOCOL,
+    **settings,
+):
     return Measurement(
         folder=Path(f"run_{value}"),
         task=task,
         settings={"data": data[0], "features": "trained"} | {key.replace("__", "."): v for key, v in settings.items()},
         seed=seed,
         weights=str(value) if weights is None else weights,
-        result={
-            "mAP": value,
-            "mINP": value / 2,
-            "rank": {"1": value / 3, "5": value / 4, "10": value / 5, "20": value / 6},
-            "protocol": PROTOCOL,
-        },
-        data={"name": data[0], "fingerprint": data[1]},
+        result=TaskRecord(
+            mAP=value,
+            mINP=value / 2,
+            rank={1: value / 3, 5: value / 4, 10: value / 5, 20: value / 6},
+            queries=7,
+            gallery=9,
+            protocol=protocol,
+        ),
+        data=DataVersion(*data),
         git=git,
         versions={"torch": "2"} | (versions or {}),
     )
@@ -95,8 +111,8 @@ def test_data_sets_of_one_name_are_told_apart_by_their_fingerprints():
 
 
 def test_every_other_difference_is_said_in_one_sentence():
-    other = measured(0.2, git=None, versions={"torch": "3"})
-    other.result["protocol"] = PROTOCOL | {"ap": "trapezoid", "trials": 10, "seed": 7}
+    drawn = replace(PROTOCOL, ap="trapezoid", trials=10, seed=7)
+    other = measured(0.2, git=None, versions={"torch": "3"}, protocol=drawn)
     notes = compare([measured(0.1), other, measured(0.3, task="b")]).notes
     assert notes == (
         "Protocols differ: a is day → night, ignored: same camera, standard AP or day → night, ignored: same camera, "

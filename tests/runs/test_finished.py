@@ -22,7 +22,14 @@ CONFIG = {
         "index": {"kind": "exact"},
     },
 }
-TASK = {"mAP": 0.5}
+TASK = {
+    "mAP": 0.5,
+    "mINP": 0.1,
+    "rank": {"1": 0.6, "5": 0.7},
+    "queries": 7,
+    "gallery": 9,
+    "protocol": {"name": "a", "direction": "day → night", "ignore": "none", "ap": "standard"},
+}
 
 
 def write(folder, config=CONFIG, **entries):

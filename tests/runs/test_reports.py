@@ -60,7 +60,7 @@ def write(folder, value, seed, tasks=("day_to_night", "night_to_day"), fingerpri
         "rank": {"1": value + 0.1, "5": value + 0.2, "10": value + 0.3, "20": value + 0.4},
         "queries": 1200,
         "gallery": 34,
-        "protocol": {"direction": "a <→> b", "ignore": "none", "ap": "standard"},
+        "protocol": {"name": "a", "direction": "a <→> b", "ignore": "none", "ap": "standard"},
     }
     stages = {"glare": True, "structure_stages": [1, 2, 3, 4], "awareness_stages": [1, 2, 3, 4]}
     config = {

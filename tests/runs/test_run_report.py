@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from src.data import make_table
-from src.retrieval import Embeddings, write_embeddings
+from src.retrieval import Embeddings, EmbeddingsMeta, write_embeddings
 from src.runs.html_page import Picture, Section, html_page
 from src.runs.reports import write_report
 from src.runtime.errors import ConfigError
@@ -23,7 +23,12 @@ RESULT = {
     "gallery": 1234,
     "skipped": 0,
     "trials": {"n": 1},
-    "protocol": {"direction": "image query → image gallery", "ignore": "same_camera", "ap": "standard"},
+    "protocol": {
+        "name": "image_to_image",
+        "direction": "image query → image gallery",
+        "ignore": "same_camera",
+        "ap": "standard",
+    },
 }
 TITLES = (
     *("Run", "Results", "Results by kind of query", "Rank lists", "Distances", "Map of embeddings", "Attention"),
@@ -49,7 +54,7 @@ def write_run(folder, table=None, sha="0" * 64, **more):
     if table is not None:
         rows = np.flatnonzero(table["split"] != "train")
         features = torch.nn.functional.normalize(torch.randn(len(rows), 8))
-        meta = {"checkpoint_sha": sha, "evaluation": {"names": ["image_to_image"]}}
+        meta = EmbeddingsMeta(checkpoint_sha=sha, evaluation={"names": ["image_to_image"]})
         write_embeddings(folder / "embeddings", Embeddings(features, rows, table, None, meta))
 
 

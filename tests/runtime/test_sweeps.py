@@ -1,6 +1,5 @@
 """Jobs of a sweep: folders, failures, W&B runs, embeddings that are made once, what Optuna is told."""
 
-import json
 import sys
 
 import numpy as np
@@ -11,8 +10,8 @@ from omegaconf import OmegaConf
 from src import evaluate
 from src.data.layouts import VeRi776
 from src.evaluation import evaluation_run as evaluation
-from src.evaluation.metrics_file import mean_ap
-from src.retrieval import Embeddings, read_embeddings, write_embeddings
+from src.evaluation.metrics_file import mean_ap, read_metrics
+from src.retrieval import DataVersion, Embeddings, EmbeddingsMeta, read_embeddings, write_embeddings
 from src.runs.finished import flatten
 from src.runs.published_tables import is_of, read_table
 from src.runtime.command import CONF_DIR
@@ -29,12 +28,12 @@ def random_embeddings(table, meta):
 def embedded(quickstart_veri, tmp_path):
     """An embeddings folder with random features."""
     table = VeRi776(root=str(quickstart_veri), name="cars").read()
-    meta = {
-        "checkpoint": "main/last.ckpt",
-        "checkpoint_sha": "0" * 64,
-        "data": {"name": "cars", "fingerprint": "f"},
-        "evaluation": {"names": ["image_to_image"], "ap": "standard", "trials": 1, "seed": 0},
-    }
+    meta = EmbeddingsMeta(
+        checkpoint="main/last.ckpt",
+        checkpoint_sha="0" * 64,
+        data=DataVersion("cars", "f"),
+        evaluation={"names": ["image_to_image"], "ap": "standard", "trials": 1, "seed": 0},
+    )
     write_embeddings(tmp_path / "embeddings", random_embeddings(table, meta))
     return tmp_path / "embeddings"
 
@@ -77,10 +76,10 @@ def test_optuna_gets_the_mean_ap_of_jobs_in_processes_of_their_own(multirun, emb
     )
     found = OmegaConf.load(sweep / "optimization_results.yaml")
     assert found.best_value == pytest.approx(mean_ap(sweep / "0"))
-    metrics = json.loads((sweep / "0" / "metrics.json").read_text())
-    omega = metrics["config"]["retrieval"]["spatio_temporal"]["omega"]
+    metrics = read_metrics(sweep / "0")
+    omega = metrics.config["retrieval"]["spatio_temporal"]["omega"]
     assert found.best_params == {"retrieval.spatio_temporal.omega": pytest.approx(omega)}
-    assert found.best_value == pytest.approx(metrics["tasks"]["image_to_image"]["mAP"])
+    assert found.best_value == pytest.approx(metrics.tasks["image_to_image"].mAP)
 
 
 def test_only_a_job_of_a_sweep_is_of_a_sweep(tmp_path):

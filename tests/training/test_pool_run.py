@@ -1,13 +1,12 @@
 """A whole run on a pool of the two small rendered sets."""
 
-import json
-
 import pytest
 
 from src.checkpoints.checkpoint_file import load_checkpoint
 from src.config.checks import check_config
 from src.config.pools import complete_pools
 from src.evaluation import evaluation_run as evaluation
+from src.evaluation.metrics_file import read_metrics
 from src.runtime.errors import ConfigError
 from src.training import run as stages
 
@@ -35,9 +34,9 @@ def test_a_pool_trains_and_tests_on_its_target(composed, tmp_path):
     check_config(cfg)
     stages.run(cfg)
     run = tmp_path / "run"
-    metrics = json.loads((run / "metrics.json").read_text())
-    assert list(metrics["tasks"]) == ["image_to_image", "image_to_track"]
-    assert metrics["data"]["name"] == "pool"
+    metrics = read_metrics(run)
+    assert list(metrics.tasks) == ["image_to_image", "image_to_track"]
+    assert metrics.data.name == "pool"
     labels = load_checkpoint(run / "stages/main/last.ckpt")["reid"]["labels"]
     assert labels[0] == ["quickstart", 1]
     assert [name for name, _ in labels] == ["quickstart"] * 20 + ["quickstart_veri"] * 60
@@ -46,14 +45,14 @@ def test_a_pool_trains_and_tests_on_its_target(composed, tmp_path):
     checkpoint = f"checkpoint={run}/stages/main/last.ckpt"
     for name, data in (("none", ()), ("target", ("data=quickstart_veri",)), ("pool", POOL)):
         tested = composed(checkpoint, *data, "workers=0", f"paths.run_dir={tmp_path}/{name}", config="evaluate")
-        assert evaluation.run(tested)["tasks"] == metrics["tasks"]
+        assert evaluation.run(tested).tasks == metrics.tasks
 
 
 def test_a_pool_without_target_is_trained_on_and_not_measured(composed, tmp_path, caplog):
     cfg = composed(*SMALL, *POOL[:2], "compare_untrained=true")
     complete_pools(cfg)
     check_config(cfg)
-    assert stages.run(cfg) == {}
+    assert stages.run(cfg) is None
     run = tmp_path / "run"
     assert (run / "stages/main/last.ckpt").is_file()
     assert not (run / "metrics.json").exists()

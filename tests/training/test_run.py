@@ -1,6 +1,5 @@
 """Whole runs on the small rendered sets: train, test, evaluate again."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from scripts import tune_postprocessing
 from src.checkpoints.checkpoint_file import load_checkpoint
 from src.evaluation import evaluation_run as evaluation
+from src.evaluation.metrics_file import read_metrics
 from src.retrieval import StepError, read_embeddings
 from src.runtime.errors import ConfigError
 from src.runtime.provenance import file_sha
@@ -31,15 +31,14 @@ def test_train_then_evaluate_gives_the_same_numbers(composed, tmp_path, choices)
     cfg = composed(*SMALL, *choices)
     stages.run(cfg)
     run = tmp_path / "run"
-    metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["schema"] == 1
-    assert list(metrics["tasks"]) == list(cfg.data.tasks)
-    assert metrics["checkpoint_sha"] == file_sha(run / "stages/main/last.ckpt")
-    assert metrics["config"]["method"] == cfg.method
-    for name, task in metrics["tasks"].items():
-        assert 0 < task["mAP"] < 1
-        assert task["rank"]["1"] <= task["rank"]["5"] <= task["rank"]["20"] <= 1
-        assert task["protocol"]["name"] == name
+    metrics = read_metrics(run)
+    assert list(metrics.tasks) == list(cfg.data.tasks)
+    assert metrics.models[0].checkpoint_sha == file_sha(run / "stages/main/last.ckpt")
+    assert metrics.config["method"] == cfg.method
+    for name, task in metrics.tasks.items():
+        assert 0 < task.mAP < 1
+        assert task.rank[1] <= task.rank[5] <= task.rank[20] <= 1
+        assert task.protocol.name == name
 
     # The embeddings folder holds what the numbers were computed from.
     embeddings = read_embeddings(run / "embeddings")
@@ -53,8 +52,8 @@ def test_train_then_evaluate_gives_the_same_numbers(composed, tmp_path, choices)
             f"checkpoint={run}/stages/main/last.ckpt", "workers=0", f"paths.run_dir={tmp_path}/again", config="evaluate"
         )
     )
-    assert again["tasks"] == metrics["tasks"]
-    assert again["data"] == metrics["data"]
+    assert again.tasks == metrics.tasks
+    assert again.data == metrics.data
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
@@ -79,8 +78,8 @@ def test_a_run_folder_is_tidy_and_its_names_can_be_typed(composed, tmp_path):
     assert not any(set(name) & set("=, ") for name in names)
     log = pd.read_csv(run / "stages/main/metrics.csv")
     assert {"train/cross_entropy", "train/triplet", "val/mAP", "val/day_to_night/mAP"} <= set(log)
-    metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["untrained"].keys() == metrics["tasks"].keys()
+    metrics = read_metrics(run)
+    assert metrics.untrained.keys() == metrics.tasks.keys()
 
     # Nothing in the checkpoint needs code to be run.
     checkpoint = torch.load(run / "stages/main/last.ckpt", weights_only=True)
@@ -93,7 +92,7 @@ def test_a_run_folder_is_tidy_and_its_names_can_be_typed(composed, tmp_path):
         f"paths.run_dir={tmp_path}/other",
         config="evaluate",
     )
-    assert list(evaluation.run(other)["tasks"]) == ["image_to_image", "image_to_track"]
+    assert list(evaluation.run(other).tasks) == ["image_to_image", "image_to_track"]
 
     with pytest.raises(ConfigError, match="already holds the results"):
         stages.run(composed(*SMALL, "method=bot", "data=quickstart"))
@@ -164,11 +163,11 @@ def test_two_processes_measure_what_one_does(command, quickstart, tmp_path):
         f"hydra.run.dir={tmp_path}/one",
     )
     assert one.returncode == 0, one.stderr
-    both, alone = (json.loads((tmp_path / name / "metrics.json").read_text())["tasks"] for name in ("two", "one"))
+    both, alone = (read_metrics(tmp_path / name).tasks for name in ("two", "one"))
     for task in both:
-        assert both[task]["mAP"] == pytest.approx(alone[task]["mAP"], abs=1e-6)
-        assert both[task]["rank"] == alone[task]["rank"]
-        assert both[task]["gallery"] == alone[task]["gallery"]
+        assert both[task].mAP == pytest.approx(alone[task].mAP, abs=1e-6)
+        assert both[task].rank == alone[task].rank
+        assert both[task].gallery == alone[task].gallery
 
 
 @pytest.mark.slow
@@ -186,34 +185,34 @@ def test_a_sweep_leaves_one_folder_a_run(command, quickstart, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = sorted((tmp_path / "outputs").rglob("metrics.json"))
-    assert [json.loads(path.read_text())["seed"] for path in found] == [0, 1, 2]
+    assert [read_metrics(path.parent).seed for path in found] == [0, 1, 2]
     assert not any(set("=, ") & set(str(path.relative_to(tmp_path))) for path in tmp_path.rglob("*"))
 
 
 def test_embeddings_are_evaluated_again_with_post_processing_and_no_forward_pass(composed, tmp_path):
     stages.run(composed(*SMALL, "method=bot", "data=quickstart_veri"))
-    plain = json.loads((tmp_path / "run/metrics.json").read_text())
+    plain = read_metrics(tmp_path / "run")
     embeddings = f"embeddings={tmp_path}/run/embeddings"
 
     def evaluated(name, *overrides):
         cfg = composed(embeddings, f"paths.run_dir={tmp_path / name}", *overrides, config="evaluate")
         return evaluation.run(cfg)
 
-    assert evaluated("plain")["tasks"] == plain["tasks"]
+    assert evaluated("plain").tasks == plain.tasks
     steps = "retrieval.steps=[query_expansion,spatio_temporal,k_reciprocal,time_window]"
     found = evaluated("steps", steps, "retrieval.spatio_temporal.omega=0.1", "retrieval.time_window.tau=400")
-    assert found["before_postprocessing"] == plain["tasks"]
-    assert found["postprocessing"] == ["query_expansion", "spatio_temporal", "k_reciprocal", "time_window"]
-    for name, task in found["tasks"].items():
-        assert task["mAP"] != plain["tasks"][name]["mAP"]
-        assert task["filtered"] > 0
+    assert found.before_postprocessing == plain.tasks
+    assert found.postprocessing == ("query_expansion", "spatio_temporal", "k_reciprocal", "time_window")
+    for name, task in found.tasks.items():
+        assert task.mAP != plain.tasks[name].mAP
+        assert task.filtered > 0
     assert (tmp_path / "steps/figures/rank_list_image_to_image.png").is_file()
 
     # One embedding twice is the same model; a track has the images it had.
     twice = f"embeddings=[{tmp_path}/run/embeddings,{tmp_path}/run/embeddings]"
     joined = evaluated("twice", twice, "retrieval.steps=[concatenate]")
-    assert joined["tasks"]["image_to_image"]["mAP"] == pytest.approx(plain["tasks"]["image_to_image"]["mAP"], abs=1e-4)
-    assert len(joined["models"]) == 2
+    assert joined.tasks["image_to_image"].mAP == pytest.approx(plain.tasks["image_to_image"].mAP, abs=1e-4)
+    assert len(joined.models) == 2
     with pytest.raises(StepError, match=r"leaves tracks in the gallery.*add expand_tracks"):
         evaluated("tracks", "retrieval.steps=[track_features]")
     with pytest.raises(ConfigError, match=r"retrieval\.flip and retrieval\.scales need checkpoint"):
@@ -228,11 +227,11 @@ def test_the_spatio_temporal_term_is_swept_without_training(composed, tmp_path):
         *SMALL, "experiment=dfr_st_veri776", "data=quickstart_veri", "transforms.size=64", "method.omega=0.3"
     )
     trained = stages.run(cfg)
-    assert trained["postprocessing"] == ["spatio_temporal"]
+    assert trained.postprocessing == ("spatio_temporal",)
     run = tmp_path / "run"
     fit = load_checkpoint(run / "stages/main/last.ckpt")["reid"]["trips"]
     assert fit["temporal"]["sigma"] > 0
-    for omega, expected in ((0, trained["before_postprocessing"]), (0.3, trained["tasks"])):
+    for omega, expected in ((0, trained.before_postprocessing), (0.3, trained.tasks)):
         found = evaluation.run(
             composed(
                 *(f"embeddings={run}/embeddings", "sweep=omega", f"retrieval.spatio_temporal.omega={omega}"),
@@ -241,7 +240,7 @@ def test_the_spatio_temporal_term_is_swept_without_training(composed, tmp_path):
             )
         )
         for name, task in expected.items():
-            assert found["tasks"][name]["mAP"] == pytest.approx(task["mAP"], abs=1e-9)
+            assert found.tasks[name].mAP == pytest.approx(task.mAP, abs=1e-9)
     with pytest.raises(StepError, match="spatio_temporal needs a camera_id"):
         evaluation.run(
             composed(
@@ -259,11 +258,11 @@ def test_several_checkpoints_are_one_ensemble_of_mirrored_images(composed, tmp_p
     found = evaluation.run(
         composed(checkpoints, *options, "retrieval.steps=[k_reciprocal,sum_distances]", config="evaluate")
     )
-    assert found["checkpoint"] == "main/last.ckpt + main/best.ckpt"
+    assert found.checkpoint == "main/last.ckpt + main/best.ckpt"
     for number in (1, 2):
         meta = read_embeddings(tmp_path / f"both/embeddings_{number}").meta
-        assert meta["views"] == {"flip": True, "scales": [1.0, 0.75]}
-    assert list(found["tasks"]) == ["image_to_image", "image_to_track"]
+        assert meta.views == {"flip": True, "scales": [1.0, 0.75]}
+    assert list(found.tasks) == ["image_to_image", "image_to_track"]
 
 
 def test_what_papers_leave_open_is_chosen_on_held_out_training_identities(composed, tmp_path, capsys):

@@ -1,7 +1,5 @@
 """Runs of more than one stage: what is taken over, what is frozen, where a run starts and goes on."""
 
-import json
-
 import pandas as pd
 import pytest
 import torch
@@ -9,6 +7,7 @@ from omegaconf import OmegaConf
 
 from src.checkpoints.checkpoint_file import load_checkpoint
 from src.data import DataError
+from src.evaluation.metrics_file import read_metrics
 from src.methods.bot import BoT
 from src.networks import Backbone
 from src.runtime.errors import ConfigError
@@ -44,8 +43,8 @@ def test_the_second_stage_takes_over_everything_but_the_classifier_and_counts_on
     cfg = checked(*TWO, "stages.target.freeze=[backbone.stem,backbone.stages.0]")
     metrics = stages.run(cfg)
     run = tmp_path / "run"
-    assert metrics["checkpoint"] == "target/last.ckpt"
-    assert metrics["steps"] == 4
+    assert metrics.checkpoint == "target/last.ckpt"
+    assert metrics.steps == 4
     first, second = (weights(run / f"stages/{name}/last.ckpt") for name in ("pool", "target"))
     assert len(first["classifier.weight"]) == 110 + 60
     assert len(second["classifier.weight"]) == 60
@@ -114,7 +113,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_weights(checked, tmp_path,
         for key, value in one.items():
             torch.testing.assert_close(value, other[key], msg=f"{name} {key}")
     assert resumed["steps"] == whole["steps"]
-    assert json.loads((tmp_path / "stopped/metrics.json").read_text())["checkpoint"] == "target/last.ckpt"
+    assert read_metrics(tmp_path / "stopped").checkpoint == "target/last.ckpt"
     parts = sorted(path.name for path in (tmp_path / f"stopped/stages/{stopped_in}").glob("metrics*.csv"))
     assert parts == ["metrics.csv", "metrics_1.csv"]
 

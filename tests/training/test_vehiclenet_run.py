@@ -47,8 +47,8 @@ def test_crops_models_and_cameras_come_together(composed, tmp_path, quickstart_v
             config="evaluate",
         )
     )
-    task = metrics["tasks"]["image_to_image"]
-    assert metrics["postprocessing"] == TABLE_VI
-    assert [model["dimensions"] for model in metrics["models"]] == [512] * 4
-    assert task["filtered"] > 0  # images that the camera model took for the query's camera
-    assert 0 < task["mAP"] < 1
+    task = metrics.tasks["image_to_image"]
+    assert list(metrics.postprocessing) == TABLE_VI
+    assert [model.dimensions for model in metrics.models] == [512] * 4
+    assert task.filtered > 0  # images that the camera model took for the query's camera
+    assert 0 < task.mAP < 1

@@ -145,13 +145,13 @@ def _static(name: str) -> Handler:
 async def _describe(request: web.Request) -> web.Response:
     shown = request.app[_SHOWN]
     gallery = shown.tracks.gallery
-    table, named = gallery.table, gallery.meta.get("cameras") or {}
+    table, named = gallery.table, gallery.meta.cameras
     values = {name: sorted(set(table.loc[known(table, column), column].tolist())) for name, column in COLUMNS.items()}
     times = table["timestamp"].dropna()
     cameras = [
         {
             "id": camera,
-            "name": named.get(str(camera), {}).get("name") or f"Camera {camera}",
+            "name": named[camera].name if camera in named else f"Camera {camera}",
             "place": gallery.places.get(camera),
         }
         for camera in values["camera"]
@@ -165,7 +165,7 @@ async def _describe(request: web.Request) -> web.Response:
             "colours": values["colour"],
             "types": values["type"],
             "times": [times.min(), times.max()] if len(times) else None,
-            "time_unit": gallery.meta.get("time_unit") or "",
+            "time_unit": gallery.meta.time_unit or "",
             "needs_domain": request.app[_EMBEDDER].needs_domain,
             "tracks": shown.tracks.any,
             "by_track": bool(gallery.videos),

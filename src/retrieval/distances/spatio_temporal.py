@@ -1,9 +1,8 @@
 """The spatio-temporal term of DFR-ST: how plausible a trip is that would explain two sightings as one vehicle."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -78,12 +77,6 @@ class TripModel:
 
     spatial: LogNormal | None
     temporal: LogNormal
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TripModel":
-        """A model from what `dataclasses.asdict` made of it, as a checkpoint keeps it."""
-        spatial, temporal = (values[name] and LogNormal(**values[name]) for name in ("spatial", "temporal"))
-        return cls(spatial, temporal)
 
     @classmethod
     def fit_records(cls, records: pd.DataFrame, camera_distances: pd.DataFrame | None = None) -> "TripModel | None":

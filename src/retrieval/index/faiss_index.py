@@ -15,7 +15,7 @@ from src.retrieval.index.approximate import ApproximateEntries
 from src.retrieval.index.entries import Entries, FlatEntries, Found
 from src.retrieval.index.nearest import Backend, import_faiss
 from src.retrieval.index.options import OF_SEARCH, OPTIONS, IndexKind, check, fitted
-from src.runtime.whole_files import write_atomically
+from src.runtime.json_files import write_json
 
 SCHEMA = 1
 _FILE = "index.json"
@@ -166,7 +166,7 @@ class Index:
         }
         try:
             self._entries.write(entries)
-            write_atomically(folder / _FILE, json.dumps(meta, indent=2) + "\n")
+            write_json(folder / _FILE, meta)
         except BaseException:
             entries.unlink(missing_ok=True)
             raise

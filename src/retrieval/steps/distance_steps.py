@@ -198,8 +198,8 @@ class CameraVerification(Step):
         from sklearn.cluster import KMeans
 
         folder = read_embeddings(Path(source))
-        if folder.meta["data"]["fingerprint"] != state.context.fingerprint:
-            raise self.refusal(f"finds the embeddings of other data in {source} ({folder.meta['data']['name']}).")
+        if folder.meta.data.fingerprint != state.context.fingerprint:
+            raise self.refusal(f"finds the embeddings of other data in {source} ({folder.meta.data.name}).")
         clusters = self.clusters or (0 if state.context.train is None else state.context.train["camera_id"].nunique())
         if clusters < 2 or clusters > len(state.records):
             raise self.refusal(f"makes {clusters} clusters of {len(state.records)} images; set clusters.")

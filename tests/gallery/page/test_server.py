@@ -7,6 +7,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -18,6 +19,8 @@ from torch.nn import functional as F
 
 from src.data import make_table, read_image
 from src.gallery import Gallery
+from src.gallery.cameras import Camera
+from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.page import make_app
 from src.gallery.videos import GalleryVideo
 from src.retrieval import Embeddings
@@ -53,8 +56,8 @@ def gallery(quickstart_veri):
     }
     table = make_table(quickstart_veri, "cars", columns)
     features = np.concatenate([Looker()(read_image(file), "day") for file in files])
-    cameras = {"1": {"name": "<b>Gate</b>", "x": 1.0, "y": 2.0}}
-    return Gallery(Embeddings(torch.from_numpy(features), np.arange(N), table, None, {"cameras": cameras}))
+    meta = GalleryMeta(cameras={1: Camera("<b>Gate</b>", 1.0, 2.0)})
+    return Gallery(Embeddings(torch.from_numpy(features), np.arange(N), table, None, meta))
 
 
 @pytest.fixture
@@ -220,7 +223,7 @@ def test_other_host_names_are_refused_on_this_machine(ask, gallery):
 def with_tracks(gallery, tmp_path):
     """The twelve images as six tracks of two, cropped from a video that starts at 100 s."""
     gallery.table["track_id"] = [row // 2 for row in range(N)]
-    gallery.meta["time_unit"] = "unix"
+    gallery.meta = replace(gallery.meta, time_unit="unix")
     video = tmp_path / "a.mp4"
     video.write_bytes(bytes(range(256)) * 8)
     gallery.videos = {5: GalleryVideo(5, video, 1, 100.0, 60.0)}

@@ -277,7 +277,7 @@ def test_an_interrupted_save_leaves_the_old_index(kind, tmp_path, monkeypatch):
 
     new = Index.build(features(18), kind)
     with monkeypatch.context() as patch:
-        patch.setattr("src.retrieval.index.faiss_index.write_atomically", interrupt)
+        patch.setattr("src.retrieval.index.faiss_index.write_json", interrupt)
         with pytest.raises(KeyboardInterrupt):
             new.save(tmp_path)
     assert sorted(tmp_path.iterdir()) == before

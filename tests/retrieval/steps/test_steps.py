@@ -14,7 +14,9 @@ from src.data import fingerprint, make_table
 from src.retrieval import (
     STEPS,
     Context,
+    DataVersion,
     Embeddings,
+    EmbeddingsMeta,
     FeatureDistance,
     KReciprocalDistance,
     StepError,
@@ -28,6 +30,7 @@ from src.retrieval import (
     write_embeddings,
 )
 from src.runtime.command import CONF_DIR
+from src.runtime.json_files import record_of
 
 N_QUERIES, N_GALLERY, N_TRAIN = 8, 40, 30
 ROADS = pd.DataFrame(
@@ -175,7 +178,7 @@ def test_cameras_may_be_told_apart_by_another_models_features(state, table, tmp_
     cameras = table["camera_id"].to_numpy()[: len(state.records)]
     features = torch.eye(3)[cameras - 4] + 0.01 * torch.randn(len(cameras), 3)
     rows = np.arange(len(cameras))
-    meta = {"data": {"name": "cars", "fingerprint": fingerprint(table)}}
+    meta = EmbeddingsMeta(data=DataVersion("cars", fingerprint(table)))
     write_embeddings(tmp_path, Embeddings(features, rows, table, None, meta))
     found = ranking(state, "camera_verification", camera_verification={"embeddings": str(tmp_path)})
     np.testing.assert_array_equal(np.isinf(found), part(cameras[:, None] == cameras))
@@ -351,7 +354,7 @@ def test_the_spatio_temporal_term_needs_roads_and_training_trips(state):
     with pytest.raises(StepError, match="is fitted on training images"):
         ranking(replace(state, context=Context(None, ROADS)), "spatio_temporal")
     # What the model's checkpoint knows serves where there are no training images.
-    fitted = TripModel.from_dict(asdict(TripModel.fit_records(state.context.train, ROADS)))
+    fitted = record_of(TripModel, asdict(TripModel.fit_records(state.context.train, ROADS)))
     kept = replace(state, context=Context(None, ROADS, fitted))
     np.testing.assert_array_equal(ranking(kept, "spatio_temporal"), ranking(state, "spatio_temporal"))
 

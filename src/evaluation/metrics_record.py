@@ -1,0 +1,204 @@
+"""The record of a measurement: the numbers of each task, their protocol, and what they were measured with."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from src.data.protocols import Protocol
+from src.retrieval import DataVersion, EmbeddingsMeta, VerificationSummary
+from src.runtime.json_files import as_plain, record_of
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Means over the queries of a task, or how much they spread; NaN where there is nothing to average.
+
+    Attributes:
+        mAP: Mean average precision.
+        mINP: Mean inverse negative penalty.
+        rank: Share of the queries with a match among the first k, by k.
+    """
+
+    mAP: float
+    mINP: float
+    rank: dict[int, float]
+
+    def of(self, measure: str) -> float:
+        """A number by the name that tables give it: `"mAP"`, `"mINP"`, `"R1"`."""
+        value: float = self.rank[int(measure[1:])] if measure.startswith("R") else getattr(self, measure)
+        return value
+
+
+@dataclass(frozen=True)
+class Trials:
+    """How many trials the scores are means over, and their standard deviation over these."""
+
+    n: int = 1
+    std: Scores | None = None
+
+
+@dataclass(frozen=True)
+class TaskRecord(Scores):
+    """What one task measured.
+
+    Attributes:
+        queries: Their number in the first trial.
+        gallery: Number of entries, likewise.
+        protocol: The rules.
+        skipped: Queries without a match in the gallery, of the trial with most.
+        ties: Matches at the distance of another vehicle, likewise.
+        filtered: Matches that a filter took out, likewise.
+        filter_counts: Whether those are missed (`"miss"`) or left the denominator (`"drop"`).
+        trials: What the scores are means over.
+    """
+
+    queries: int
+    gallery: int
+    protocol: Protocol
+    skipped: int = 0
+    ties: int = 0
+    filtered: int = 0
+    filter_counts: str = "miss"
+    trials: Trials = Trials()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its entry in `metrics.json`."""
+        entry: dict[str, Any] = as_plain(self) | {"protocol": self.protocol.as_dict()}
+        return entry
+
+
+Tasks = dict[str, TaskRecord]
+
+
+@dataclass(frozen=True)
+class IndexRecord:
+    """What an index found of the exact nearest.
+
+    Attributes:
+        recall_at: Length of the lists that were compared.
+        recall: By task.
+        kind: Of the index.
+        options: It was built with.
+    """
+
+    recall_at: int
+    recall: dict[str, float]
+    kind: str
+    options: dict[str, Any]
+
+
+class Phase(NamedTuple):
+    """What some features measured: `"untrained"`, `"trained"` or `"post-processed"`, and by which steps."""
+
+    features: str
+    tasks: Tasks
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MetricsRecord:
+    """What a run leaves behind, as `metrics.json` has it.
+
+    Attributes:
+        tasks: By name, in their order.
+        models: What made the embeddings of each model.
+        seed: Of the run.
+        config: Of the command, in plain values.
+        git: Revision of the code; None if unknown.
+        versions: Of the libraries; None for one that was not there.
+        steps: Of the training; None for an evaluation.
+        untrained: What the pretrained features measured before training, if asked for.
+        postprocessing: Names of the steps that were taken.
+        before_postprocessing: What the tasks measured without them.
+        verification: Of each task, if asked for.
+        index: Of an index that is not exact.
+        breakdowns: Mean AP by task, column of the table and group of queries.
+    """
+
+    tasks: Tasks
+    models: tuple[EmbeddingsMeta, ...]
+    seed: int
+    config: dict[str, Any]
+    git: str | None = None
+    versions: dict[str, str | None] = field(default_factory=dict)
+    steps: int | None = None
+    untrained: Tasks = field(default_factory=dict)
+    postprocessing: tuple[str, ...] = ()
+    before_postprocessing: Tasks = field(default_factory=dict)
+    verification: dict[str, VerificationSummary] = field(default_factory=dict)
+    index: IndexRecord | None = None
+    breakdowns: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+
+    @property
+    def mean_ap(self) -> float:
+        """Mean average precision, averaged over the tasks."""
+        return fmean(task.mAP for task in self.tasks.values())
+
+    @property
+    def data(self) -> DataVersion:
+        """The data set, the same for all models."""
+        return self.models[0].data
+
+    @property
+    def checkpoint(self) -> str:
+        """Where the weights came from, of all models."""
+        return " + ".join(model.checkpoint for model in self.models)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What was measured before training and before post-processing, and at last; without tasks where it was not."""
+        last = "post-processed" if self.postprocessing else "trained"
+        return (
+            Phase("untrained", self.untrained, ()),
+            Phase("trained", self.before_postprocessing, ()),
+            Phase(last, self.tasks, self.postprocessing),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of `metrics.json`; what does not apply to the run is left out."""
+        return {
+            "schema": SCHEMA,
+            "tasks": _entries(self.tasks),
+            "git": self.git,
+            "versions": self.versions,
+            "seed": self.seed,
+            **self._made_with(),
+            **dict(self._optional()),
+            "breakdowns": self.breakdowns,
+            "config": self.config,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "MetricsRecord":
+        """The record from the content of `metrics.json`.
+
+        Raises:
+            ValueError: If something is missing that every run writes.
+        """
+        return record_of(cls, {**values, "models": values.get("models", [values])})
+
+    def _made_with(self) -> dict[str, Any]:
+        """One model's entries stand beside the others, those of several in a list."""
+        entries: list[dict[str, Any]] = as_plain([as_plain(model) for model in self.models])
+        if len(entries) == 1:
+            return entries[0]
+        return {"checkpoint": self.checkpoint, "data": as_plain(self.data), "models": entries}
+
+    def _optional(self) -> Iterator[tuple[str, Any]]:
+        if self.steps is not None:
+            yield "steps", self.steps
+            yield "untrained", _entries(self.untrained)
+        if self.postprocessing:
+            yield "postprocessing", list(self.postprocessing)
+            yield "before_postprocessing", _entries(self.before_postprocessing)
+        if self.verification:
+            yield "verification", {name: as_plain(summary) for name, summary in self.verification.items()}
+        if self.index is not None:
+            yield "index", as_plain(self.index)
+
+
+def _entries(tasks: Tasks) -> dict[str, Any]:
+    return {name: task.as_dict() for name, task in tasks.items()}
