@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.table import Table
 
 from src.config.pools import complete_pools
 from src.runs.published_tables import read_table
 from src.runtime.command import command
+from src.runtime.console import console
 from src.runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -140,10 +140,7 @@ def _print(task: str, table: pd.DataFrame, shares: list[float]) -> None:
             cells = [f"{values[share]:.3f}" if share in values else "–" for share in shares]
             shown.add_row(score, str(name), *cells)
         shown.add_section()
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120
-    console.print(shown)
+    console().print(shown)
 
 
 if __name__ == "__main__":

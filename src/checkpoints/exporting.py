@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 from src.checkpoints.restore import restore_for_embedding, saved_transforms
 from src.config.checks import one_or_more
 from src.methods.base import ReIDMethod
+from src.runtime.console import console
 from src.runtime.errors import ConfigError
 from src.runtime.json_files import write_json
 from src.runtime.provenance import file_sha
@@ -207,8 +207,6 @@ def _print(said: dict[str, Any], batches: Sequence[int]) -> None:
     for name, row in said["formats"].items():
         exported = [row["file"], str(row["mib"]), f"{row['max_difference']:.1e}"] if "file" in row else ["", "", ""]
         table.add_row(name, *exported, *(f"{ms:.1f}" for ms in row["ms_per_image"].values()))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120
-    console.print(table)
-    console.print(f"CPU, {said['threads']} threads.", style="dim", highlight=False)
+    out = console()
+    out.print(table)
+    out.print(f"CPU, {said['threads']} threads.", style="dim", highlight=False)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig
-from rich.console import Console
 from rich.table import Table
 
 from src.config.checks import one_or_more
@@ -14,6 +13,7 @@ from src.figures.search_results import draw_search
 from src.gallery.filters import COLUMNS, Filters
 from src.gallery.gallery import Gallery, Hit
 from src.methods.tta import Views
+from src.runtime.console import console
 from src.runtime.errors import ConfigError
 from src.runtime.json_files import write_json
 from src.runtime.provenance import file_sha
@@ -108,10 +108,7 @@ def _print(gallery: Gallery, query: Path, hits: list[Hit]) -> None:
     for place, (hit, fact) in enumerate(zip(hits, facts, strict=True), start=1):
         known = ("" if fact[name] is None else str(fact[name]) for name in shown)
         table.add_row(str(place), f"{hit.score:.3f}", *known, str(gallery.table.loc[hit.row, "path"]))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120
-    console.print(table if hits else f"{query}: nothing passes the filters and the threshold.")
+    console().print(table if hits else f"{query}: nothing passes the filters and the threshold.")
 
 
 def _plain(gallery: Gallery, queries: list[Path], found: list[list[Hit]]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from src.runs.published_tables import PublishedTable, read_table, tables_of_swee
 from src.runs.report_tables import OURS, PUBLISHED, as_text, our_table, published_table
 from src.runs.run_report import run_sections
 from src.runs.sweep_curves import draw_sweep
+from src.runtime.console import console
 from src.runtime.errors import ConfigError
 from src.runtime.whole_files import write_atomically
 
@@ -22,7 +23,7 @@ def write_report(
     runs: Sequence[str],
     table: str | None,
     folder: Path,
-    console: Console | None = None,
+    to: Console | None = None,
     run: str | None = None,
     vehicles: int = 20,
     attention: int = 6,
@@ -35,7 +36,7 @@ def write_report(
         runs: Run folders, sweep folders or patterns, to show side by side.
         table: Name of a published table; by default those over the parameters that differ between the runs.
         folder: Where.
-        console: Where to print.
+        to: Where to print.
         run: Folder of the run to show in pictures.
         vehicles: How many on the run's map of embeddings.
         attention: Images of the run to draw heat maps over.
@@ -48,22 +49,20 @@ def write_report(
             "Which runs? Pass run=<run folder> for pictures, runs=[<run or sweep folder>, …] to compare, or both; "
             "table needs runs."
         )
-    console = console or Console()
-    if not console.is_terminal:
-        console.width = 160  # a log file has no width to fit into
+    out = console(to, width=160)
     title, sections = "", []
     if run is not None:
         title = f"Run {'/'.join(Path(run).resolve().parts[-2:])}"
-        sections += run_sections(Path(run), folder / "figures", vehicles, attention, console)
+        sections += run_sections(Path(run), folder / "figures", vehicles, attention, out)
     if runs:
-        compared, beside = _compared(runs, table, folder, console)
+        compared, beside = _compared(runs, table, folder, out)
         title, sections = title or compared, [*sections, *beside]
     write_atomically(folder / "report.html", html_page(title, sections))
     written = f"{folder / 'report.html'}{', report.csv' if runs else ''}"
-    console.print(written, highlight=False, markup=False, soft_wrap=True)
+    out.print(written, highlight=False, markup=False, soft_wrap=True)
 
 
-def _compared(runs: Sequence[str], table: str | None, folder: Path, console: Console) -> tuple[str, list[Section]]:
+def _compared(runs: Sequence[str], table: str | None, folder: Path, out: Console) -> tuple[str, list[Section]]:
     """Title and sections of several runs, whose tables are printed; see `write_report`."""
     chosen = None if table is None else read_table(table)
     found, skipped = find_runs(runs)
@@ -74,11 +73,11 @@ def _compared(runs: Sequence[str], table: str | None, folder: Path, console: Con
     pictures = draw_sweep(comparison, published, folder / "figures")
     write_atomically(folder / "report.csv", _frame(comparison, published).to_csv(index=False))
     for each in tables:
-        console.print(each.for_terminal())
+        out.print(each.for_terminal())
         for note in each.notes:
-            console.print(note, style="dim", highlight=False, markup=False)
+            out.print(note, style="dim", highlight=False, markup=False)
     for run in skipped:
-        console.print(f"Skipped {run}: it has no metrics.json.", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"Skipped {run}: it has no metrics.json.", highlight=False, markup=False, soft_wrap=True)
     title = chosen.title if chosen is not None else "Runs side by side"
     return title, comparison_sections(tables, pictures, measurements, skipped)
 
