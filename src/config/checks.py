@@ -1,6 +1,5 @@
 """Checks of a configuration: which keys exist, what composes with what."""
 
-import difflib
 import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -13,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.config.schema import SOURCE_KEYS, Stage, TrainConfig
 from src.runtime.command import CONF_DIR
-from src.runtime.errors import ConfigError
+from src.runtime.errors import ConfigError, did_you_mean
 
 #: The only packages whose classes a configuration may name. A checkpoint carries its configuration, so without this
 #: list a checkpoint from a stranger could call anything.
@@ -172,10 +171,10 @@ def check_keys(key: str, node: DictConfig, allowed: Collection[str], owner: str 
         if name in allowed:
             continue
         path = f"{key}.{name!s}" if key else str(name)
-        near = difflib.get_close_matches(str(name), allowed, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
         shown = ", ".join(a for a in allowed if not a.startswith("_"))
-        raise ConfigError(f"Unknown key {path!r}: {owner or key or 'the configuration'} takes {shown}{hint}")
+        raise ConfigError(
+            f"Unknown key {path!r}: {owner or key or 'the configuration'} takes {shown}{did_you_mean(name, allowed)}"
+        )
 
 
 def _targets(node: Any, key: str = "") -> Iterator[tuple[str, DictConfig]]:

@@ -1,6 +1,5 @@
 """Base class of the methods: training step, embeddings, frozen parts, and a checkpoint that describes itself."""
 
-import difflib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self, cast
@@ -15,6 +14,7 @@ from src.methods.optim import Optim
 from src.methods.tta import Batch, Views
 from src.networks import Backbone
 from src.networks.blocks.bnneck import Classifier
+from src.runtime.errors import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -208,9 +208,9 @@ class ReIDMethod(LightningModule):
         modules = dict(self.named_modules())
         for name in names:
             if name not in modules:
-                near = difflib.get_close_matches(name, modules, n=3)
-                hint = ", ".join(near or (child for child, _ in self.named_children()))
-                raise ValueError(f"The stage freezes {name!r}, which {type(self).__name__} does not have; {hint}?")
+                parts = ", ".join(child for child, _ in self.named_children())
+                hint = did_you_mean(name, modules, f"; its parts are {parts}.")
+                raise ValueError(f"The stage freezes {name!r}, which {type(self).__name__} does not have{hint}")
 
     def freeze_parts(self, names: Sequence[str]) -> None:
         """Keeps modules as they are, the statistics of their normalisations too; `names` as for `check_parts`."""

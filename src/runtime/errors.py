@@ -1,24 +1,36 @@
 """What every command does around its work: one sentence for the user when something is wrong."""
 
+import difflib
 import logging
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
-
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, InstantiationException
-from hydra.types import RunMode
 
 log = logging.getLogger(__name__)
 
 
 class ConfigError(ValueError):
     """A configuration that cannot mean anything; the message is one sentence for the user."""
+
+
+def did_you_mean(name: object, allowed: Iterable[str], otherwise: str = ".") -> str:
+    """The end of a sentence about a name that is not known: the nearest one that is.
+
+    Args:
+        name: What was given.
+        allowed: The known names.
+        otherwise: The end where none is near.
+
+    >>> did_you_mean("colr", ["colour", "type"])
+    "; did you mean 'colour'?"
+    """
+    near = difflib.get_close_matches(str(name), list(allowed), n=1)
+    return f"; did you mean {near[0]!r}?" if near else otherwise
 
 
 @contextmanager
@@ -29,6 +41,9 @@ def one_sentence_errors() -> Iterator[None]:
     full disk). Anything else is a bug and keeps its traceback. A process that was told to end exits as the shell has it
     for one that SIGTERM ended: with 128 + 15.
     """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import InstantiationException
+
     # Lightning has its own handler, and tells about every accelerator that it does not use.
     logging.getLogger("lightning.pytorch").propagate = False
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
@@ -80,6 +95,10 @@ def end_job(reason: str | int) -> NoReturn:
         SystemExit: Outside a sweep.
         CompactHydraException: In a sweep. Hydra goes on after exceptions, not after the end of the process.
     """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import CompactHydraException
+    from hydra.types import RunMode
+
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         sys.exit(reason)
     said = reason if isinstance(reason, str) else f"Error: a process of this job ended with exit code {reason}."

@@ -1,6 +1,5 @@
 """Torchvision's detectors, by name."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.error import URLError
@@ -10,7 +9,7 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 
-from src.runtime.errors import ConfigError
+from src.runtime.errors import ConfigError, did_you_mean
 from src.video.detections import Detections
 
 
@@ -33,11 +32,9 @@ class TorchvisionDetector:
     def __init__(self, name: str, *, weights: Path | None = None, device: str = "auto", threads: int = 0) -> None:
         known = torchvision.models.list_models(module=torchvision.models.detection)
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ConfigError(
                 f"detector is {name!r}, expected an ONNX file (*.onnx) or one of torchvision's, "
-                f"{', '.join(known)}{hint}"
+                f"{', '.join(known)}{did_you_mean(name, known)}"
             )
         default = torchvision.models.get_model_weights(name).DEFAULT
         self.names: Sequence[str] = tuple(category.replace(" ", "_") for category in default.meta["categories"])

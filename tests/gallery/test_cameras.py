@@ -30,6 +30,6 @@ def test_a_file_of_a_spreadsheet(tmp_path, separator):
     lines = ["camera_id,name,x,y", "3,North gate,1.5,2", "4,NA,-1,0"]
     (tmp_path / "cameras.csv").write_text("\n".join(lines).replace(",", separator), encoding="utf-8-sig")
     assert read_cameras(tmp_path / "cameras.csv") == {
-        "3": {"name": "North gate", "x": 1.5, "y": 2.0},
-        "4": {"name": "NA", "x": -1.0, "y": 0.0},
+        3: Camera("North gate", 1.5, 2.0),
+        4: Camera("NA", -1.0, 0.0),
     }

@@ -102,7 +102,7 @@ def named(unit="", times=None):
     columns = {"path": [f"{i}.jpg" for i in range(count)], "split": "gallery", "type": NAMES, "colour": NAMES[::-1]}
     table = make_table("/cars", "cars", columns | {"camera_id": range(count), "timestamp": [float(t) for t in times]})
     features = F.normalize(torch.randn(count, 6))
-    return Embeddings(features, np.arange(count), table, None, {"time_unit": unit, "index": {"kind": "exact"}})
+    return Embeddings(features, np.arange(count), table, None, GalleryMeta(time_unit=unit))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Reading a CSV file of ours: a line an image, columns of the record table."""
 
 import csv
-import difflib
 import logging
 import re
 from collections.abc import Collection
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from src.data.table import COLUMNS, DOMAINS, SPLITS, DataError
+from src.runtime.errors import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -163,8 +163,7 @@ def _is_integer(value: str) -> bool:
 def _check_header(path: Path, dataset: str, header: list[str], required: Collection[str]) -> None:
     for name in header:
         if name not in (*_KNOWN, *ORIGIN):
-            near = difflib.get_close_matches(name, _KNOWN, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "; rename or remove it."
+            hint = did_you_mean(name, _KNOWN, "; rename or remove it.")
             raise DataError(
                 f"Data set {dataset!r}: {path} has the unknown column {name!r}, known are {', '.join(_KNOWN)}{hint}"
             )

@@ -5,7 +5,6 @@ list, ranking steps change its order. Each is a small dataclass of its options, 
 that cannot come where it stands, or lacks what it needs, says so.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from src.retrieval.steps import distance_steps, feature_steps, ranking_steps
 from src.retrieval.steps.state import State
 from src.retrieval.steps.step import Step, StepError
+from src.runtime.errors import did_you_mean
 
 #: Name → step: all of these files, in an order that makes sense.
 STEPS: dict[str, type[Step]] = {
@@ -40,18 +40,17 @@ def make_steps(names: Sequence[str], options: Mapping[Any, Any]) -> list[Step]:
 
 def _make(name: str, options: Mapping[Any, Any]) -> Step:
     if name not in STEPS:
-        raise StepError(f"retrieval.steps names {name!r}, expected some of {', '.join(STEPS)}{_hint(name, STEPS)}")
+        raise StepError(
+            f"retrieval.steps names {name!r}, expected some of {', '.join(STEPS)}{did_you_mean(name, STEPS)}"
+        )
     allowed = [field.name for field in fields(STEPS[name])]
     for option in options:
         if option not in allowed:
             shown = ", ".join(allowed) or "no options"
-            raise StepError(f"retrieval.{name}.{option} is unknown: {name} takes {shown}{_hint(option, allowed)}")
+            raise StepError(
+                f"retrieval.{name}.{option} is unknown: {name} takes {shown}{did_you_mean(option, allowed)}"
+            )
     return STEPS[name](**{str(option): value for option, value in options.items()})
-
-
-def _hint(name: str, allowed: Any) -> str:
-    near = difflib.get_close_matches(str(name), allowed, n=1)
-    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def take(states: Sequence[State], steps: Sequence[Step]) -> State:
