@@ -16,7 +16,7 @@ from src.data.dataset import Item, ReIDDataset, train_labels, training_names
 from src.data.holdout import hold_out
 from src.data.layouts import HasCameraDistances, Layout, Pool
 from src.data.layouts.extra import add_extra
-from src.data.loader_processes import ignore_sigterm
+from src.data.loader_processes import loader_options
 from src.data.masks import find_masks, require_masks
 from src.data.protocols import AveragePrecision, Task, build_tasks
 from src.data.samplers.batch_samplers import BatchSampler
@@ -265,8 +265,7 @@ class ReIDDataModule(LightningDataModule):
 
     def _loading(self) -> dict[str, Any]:
         return {
-            "num_workers": self._num_workers,
+            **loader_options(self._num_workers),
             "pin_memory": torch.cuda.is_available(),
             "generator": torch.Generator(),  # else a loader draws from the one that dropout draws from
-            "worker_init_fn": ignore_sigterm,
         }

@@ -8,10 +8,6 @@ from numpy.typing import NDArray
 
 from src.data.table import DataError
 
-# OpenCV would split every image over all cores, where the loader's processes are already; and threads do not survive
-# the fork that starts those.
-cv2.setNumThreads(0)
-
 
 def read_image(path: Path, box: str = "") -> NDArray[np.uint8]:
     """Reads an image as the network wants it, whatever it is: grey, CMYK, with transparency, 16 bits, turned by EXIF.

@@ -15,6 +15,7 @@ from src.config.checks import check_targets, one_or_more
 from src.config.data_node import loading
 from src.config.pools import complete_pools
 from src.data import ReIDDataset, make_table
+from src.data.loader_processes import loader_options
 from src.embed import image_files
 from src.evaluation.embedding import evaluation_data
 from src.methods.attributes import NamesAttributes
@@ -70,7 +71,7 @@ def predict(cfg: DictConfig, method: ReIDMethod, table: pd.DataFrame) -> dict[st
     method = method.eval().to(device)
     learnt = cast(NamesAttributes, method)
     found: dict[str, list[str]] = {attribute: [] for attribute in learnt.names}
-    loader = DataLoader(dataset, cfg.eval_batch_size, num_workers=cfg.workers or 0)
+    loader = DataLoader(dataset, cfg.eval_batch_size, **loader_options(cfg.workers or 0))
     with torch.inference_mode():
         for batch in track(loader, "Labelling", transient=True):
             seen = {name: value.to(device) for name, value in batch.items()}

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import default_collate
 
 from src.data import ReIDDataset
-from src.figures.style import plt
+from src.figures.style import styled, subplots
 from src.methods.base import ReIDMethod
 
 
@@ -31,6 +31,7 @@ def write_attention(out: Path, method: ReIDMethod, dataset: ReIDDataset, rows: N
     draw_attention(batch["image"].permute(0, 2, 3, 1).numpy(), {name: heat.cpu() for name, heat in maps.items()}, out)
 
 
+@styled()
 def draw_attention(images: np.ndarray, maps: dict[str, Tensor], out: Path) -> None:
     """Draws images and heat maps over them; each map goes from its own smallest to its own largest value.
 
@@ -42,7 +43,7 @@ def draw_attention(images: np.ndarray, maps: dict[str, Tensor], out: Path) -> No
     out.parent.mkdir(parents=True, exist_ok=True)
     height, width = images.shape[1:3]
     size = (1.6 * (1 + len(maps)), 1.6 * len(images) * height / width + 0.3)
-    figure, axes = plt.subplots(len(images), 1 + len(maps), figsize=size, squeeze=False)
+    figure, axes = subplots(len(images), 1 + len(maps), figsize=size, squeeze=False)
     for line, image in zip(axes, images, strict=True):
         line[0].imshow(image)
     for column, (name, heat) in enumerate(maps.items(), start=1):
@@ -53,7 +54,6 @@ def draw_attention(images: np.ndarray, maps: dict[str, Tensor], out: Path) -> No
     for tile in axes.flat:
         tile.axis("off")
     figure.savefig(out)
-    plt.close(figure)
 
 
 def stretched(heat: Tensor, height: int, width: int) -> np.ndarray:

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from src.figures.style import plt
+from src.figures.style import styled, subplots
 
 Image = NDArray[np.uint8]
 
 
+@styled()
 def draw_augmentations(rows: Mapping[str, Mapping[str, Image]], out: Path) -> None:
     """Draws rows of images.
 
@@ -20,7 +21,7 @@ def draw_augmentations(rows: Mapping[str, Mapping[str, Image]], out: Path) -> No
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     longest = max(map(len, rows.values()))
-    figure, axes = plt.subplots(len(rows), longest, figsize=(1.9 * longest, 1.6 * len(rows)), squeeze=False)
+    figure, axes = subplots(len(rows), longest, figsize=(1.9 * longest, 1.6 * len(rows)), squeeze=False)
     for tile in axes.flat:
         tile.set_axis_off()
     for line, (name, images) in zip(axes, rows.items(), strict=True):
@@ -28,4 +29,3 @@ def draw_augmentations(rows: Mapping[str, Mapping[str, Image]], out: Path) -> No
             tile.imshow(image, cmap="gray", interpolation="nearest")
             tile.set_title(f"{name}: {caption}" if place == 0 else caption)
     figure.savefig(out)
-    plt.close(figure)

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.figures.style import CYCLE, GREY, plt
+from src.figures.style import CYCLE, GREY, styled, subplots
 
 _DASHES = ("--", ":", "-.")
 
 
+@styled()
 def draw_contamination(measured: pd.DataFrame, published: pd.DataFrame, out: Path) -> None:
     """Draws every score over the share of damaged pixels, as Fig. 8 of DFR-ST does: a row a task, a column a score.
 
@@ -23,7 +24,7 @@ def draw_contamination(measured: pd.DataFrame, published: pd.DataFrame, out: Pat
     tasks = list(measured["task"].unique())
     scores = [column for column in measured if column not in ("name", "share", "task")]
     size = (3 * len(scores), 2.6 * len(tasks) + 0.6)
-    figure, axes = plt.subplots(len(tasks), len(scores), figsize=size, squeeze=False, sharex=True, sharey=True)
+    figure, axes = subplots(len(tasks), len(scores), figsize=size, squeeze=False, sharex=True, sharey=True)
     for line, task in zip(axes, tasks, strict=True):
         own = measured[measured["task"] == task]
         for tile, score in zip(line, scores, strict=True):
@@ -37,9 +38,9 @@ def draw_contamination(measured: pd.DataFrame, published: pd.DataFrame, out: Pat
         tile.set_xlabel("damaged pixels (%)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(out)
-    plt.close(figure)
 
 
+@styled()
 def draw_examples(images: Mapping[str, Sequence[np.ndarray]], shares: Sequence[float], out: Path) -> None:
     """Draws one image damaged in several ways.
 
@@ -50,7 +51,7 @@ def draw_examples(images: Mapping[str, Sequence[np.ndarray]], shares: Sequence[f
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     size = (1.1 * len(shares), 1.15 * len(images) + 0.3)
-    figure, axes = plt.subplots(len(images), len(shares), figsize=size, squeeze=False)
+    figure, axes = subplots(len(images), len(shares), figsize=size, squeeze=False)
     for line, (kind, damaged) in zip(axes, images.items(), strict=True):
         line[0].set_ylabel(kind.replace("_", " "))
         for tile, image in zip(line, damaged, strict=True):
@@ -60,4 +61,3 @@ def draw_examples(images: Mapping[str, Sequence[np.ndarray]], shares: Sequence[f
     for tile, share in zip(axes[0], shares, strict=True):
         tile.set_title(f"{share:.0%}")
     figure.savefig(out)
-    plt.close(figure)

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from src.figures.style import plt
+from src.figures.style import styled, subplots
 
 
+@styled()
 def draw_curves(stage: Path, out: Path, untrained: dict[str, float] | None = None) -> None:
     """Draws the loss terms, each task's validation mAP and, where attributes are learnt, how many are named right.
 
@@ -26,7 +27,7 @@ def draw_curves(stage: Path, out: Path, untrained: dict[str, float] | None = Non
     losses = [c for c in columns if c.startswith("train/") and c not in ("train/loss", "train/total", *shares)]
     scores = [c for c in columns if c.startswith("val/") and c.endswith("/mAP") and c != "val/mAP"]
     panels = 3 if shares else 2
-    figure, (upper, lower, *more) = plt.subplots(panels, 1, figsize=(4.2, 2.8 * panels), sharex=True)
+    figure, (upper, lower, *more) = subplots(panels, 1, figsize=(4.2, 2.8 * panels), sharex=True)
     for column in losses:
         values = log.dropna(subset=[column])
         upper.plot(values["epoch"] + 1, values[column], label=column.removeprefix("train/").replace("_", " "))
@@ -49,9 +50,9 @@ def draw_curves(stage: Path, out: Path, untrained: dict[str, float] | None = Non
         if axes.lines:
             axes.legend(frameon=False)
     figure.savefig(out)
-    plt.close(figure)
 
 
+@styled()
 def draw_roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], out: Path) -> None:
     """Draws true against false acceptance rates.
 
@@ -60,7 +61,7 @@ def draw_roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], out: Path) -> 
         out: The picture's path.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure, axes = plt.subplots(figsize=(4.5, 3.2))
+    figure, axes = subplots(figsize=(4.5, 3.2))
     for name, (false, true) in curves.items():
         axes.plot(false, true, label=name.replace("_", " "))
     axes.set(title="Same vehicle or not", xlabel="false acceptance rate", ylabel="true acceptance rate")
@@ -68,4 +69,3 @@ def draw_roc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], out: Path) -> 
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(out)
-    plt.close(figure)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from src.figures.style import BLUE, VERMILION, plt
+from src.figures.style import BLUE, VERMILION, styled, subplots
 
 #: Bounds of the bins: L2-normalised features are at most 2 apart.
 BINS: NDArray[np.float64] = np.linspace(0, 2, 81)
@@ -65,6 +65,7 @@ def pair_distances(
     return Distances(distances[same & apart], distances[~same & apart], int((~apart).sum()))
 
 
+@styled()
 def draw_distances(found: Distances, title: str, out: Path) -> None:
     """Draws both histograms, each with an area of one, and their means.
 
@@ -74,7 +75,7 @@ def draw_distances(found: Distances, title: str, out: Path) -> None:
         out: The picture's path.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure, axes = plt.subplots(figsize=(4.2, 3.2))
+    figure, axes = subplots(figsize=(4.2, 3.2))
     kinds = (("same vehicle", found.same, BLUE, "-"), ("different vehicles", found.others, VERMILION, "--"))
     for name, distances, colour, line in kinds:
         heights, _ = np.histogram(distances, BINS, density=True)
@@ -85,4 +86,3 @@ def draw_distances(found: Distances, title: str, out: Path) -> None:
     axes.set_ylim(0, 1.35 * axes.get_ylim()[1])  # room for the legend
     axes.legend(frameon=False, loc="upper left")
     figure.savefig(out)
-    plt.close(figure)

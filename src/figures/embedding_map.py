@@ -7,7 +7,7 @@ from matplotlib import patheffects
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
-from src.figures.style import CYCLE, plt
+from src.figures.style import CYCLE, styled, subplots
 
 #: Neighbours that t-SNE looks at, if there are three times as many images.
 PERPLEXITY = 30
@@ -41,6 +41,7 @@ def _spread(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return values[np.linspace(0, len(values) - 1, min(most, len(values))).astype(int)]
 
 
+@styled()
 def draw_embedding_map(
     features: NDArray[np.floating], ids: NDArray[np.int64], domains: NDArray[np.object_], out: Path
 ) -> None:
@@ -55,7 +56,7 @@ def draw_embedding_map(
     perplexity = min(PERPLEXITY, (len(ids) - 1) / 3)
     plane = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features.astype(np.float32))
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure, axes = plt.subplots(figsize=(5, 4.6))
+    figure, axes = subplots(figsize=(5, 4.6))
     night = domains == "night"
     taken: dict[str, list[NDArray[np.floating]]] = {colour: [] for colour in CYCLE}
     for vehicle in np.unique(ids):
@@ -77,4 +78,3 @@ def draw_embedding_map(
     axes.set(xticks=[], yticks=[])
     axes.spines[["top", "right"]].set_visible(True)
     figure.savefig(out)
-    plt.close(figure)

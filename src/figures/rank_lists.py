@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 
-from src.figures.style import GREEN, GREY, VERMILION, plt
+from src.figures.style import GREEN, GREY, VERMILION, styled, subplots
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class RankList:
     average_precision: float
 
 
+@styled()
 def draw_rank_lists(
     lists: Sequence[RankList], read: Callable[[int], np.ndarray], caption: Callable[[int], str], out: Path, title: str
 ) -> None:
@@ -41,7 +43,7 @@ def draw_rank_lists(
         title: Task and protocol.
     """
     columns = 1 + max(len(entry.found) for entry in lists)
-    figure, axes = plt.subplots(len(lists), columns, figsize=(1.25 * columns, 1.65 * len(lists)), squeeze=False)
+    figure, axes = subplots(len(lists), columns, figsize=(1.25 * columns, 1.65 * len(lists)), squeeze=False)
     for line, entry in zip(axes, lists, strict=True):
         draw_tile(line[0], read(entry.query), GREY, f"query, AP {entry.average_precision:.2f}", caption(entry.query))
         for place, tile in enumerate(line[1:]):
@@ -53,10 +55,9 @@ def draw_rank_lists(
             draw_tile(tile, read(row), colour, f"{place + 1} {mark} {entry.distances[place]:.2f}", caption(row))
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     figure.savefig(out)
-    plt.close(figure)
 
 
-def draw_tile(axes: plt.Axes, image: np.ndarray, colour: str, above: str, below: str) -> None:
+def draw_tile(axes: Axes, image: np.ndarray, colour: str, above: str, below: str) -> None:
     """A picture in a coloured frame, with a line above and lines below it."""
     axes.axis("on")
     axes.imshow(_square(image))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from src.figures.rank_lists import draw_tile
-from src.figures.style import BLUE, GREY, plt
+from src.figures.style import BLUE, GREY, styled, subplots
 
 #: A picture, a line above it, lines below it.
 Tile = tuple[np.ndarray, str, str]
@@ -14,6 +14,7 @@ Tile = tuple[np.ndarray, str, str]
 _ROW = 10  # pictures side by side
 
 
+@styled()
 def draw_search(
     queries: Sequence[np.ndarray], names: Sequence[str], found: Sequence[Sequence[Tile]], out: Path
 ) -> None:
@@ -31,7 +32,7 @@ def draw_search(
         for start in range(0, max(1, len(tiles)), _ROW)
     ]
     columns = 1 + max(1, *(len(tiles) for _, tiles in lines))
-    figure, axes = plt.subplots(len(lines), columns, figsize=(1.25 * columns, 1.85 * len(lines)), squeeze=False)
+    figure, axes = subplots(len(lines), columns, figsize=(1.25 * columns, 1.85 * len(lines)), squeeze=False)
     for line, (place, tiles) in zip(axes, lines, strict=True):
         for tile in line:
             tile.axis("off")
@@ -41,4 +42,3 @@ def draw_search(
             draw_tile(tile, image, BLUE, above, below)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
-    plt.close(figure)

@@ -7,12 +7,13 @@ import pandas as pd
 import torch
 from matplotlib.ticker import LogLocator
 
-from src.figures.style import BLUE, ORANGE, plt
+from src.figures.style import BLUE, ORANGE, styled, subplots
 from src.retrieval import TripModel, camera_rows, trips
 
 _BINS = 40
 
 
+@styled()
 def draw_trips(train: pd.DataFrame, camera_distances: pd.DataFrame | None, out: Path) -> None:
     """Draws histograms of the training pairs' time gaps and road distances with the fitted log-normal densities.
 
@@ -34,7 +35,7 @@ def draw_trips(train: pd.DataFrame, camera_distances: pd.DataFrame | None, out: 
     panels = [("time between two sightings, in the data set's unit", gaps, model.temporal)]
     if distances is not None and model.spatial is not None:
         panels.append(("road distance of the two cameras, m", distances, model.spatial))
-    figure, axes = plt.subplots(len(panels), 1, figsize=(4.2, 2.8 * len(panels)), squeeze=False)
+    figure, axes = subplots(len(panels), 1, figsize=(4.2, 2.8 * len(panels)), squeeze=False)
     for panel, (label, values, fit) in zip(axes[:, 0], panels, strict=True):
         positive = values[values > 0]
         # Density of the logarithm, on a logarithmic axis: trips span from a second to a day.
@@ -53,4 +54,3 @@ def draw_trips(train: pd.DataFrame, camera_distances: pd.DataFrame | None, out: 
     axes[0, 0].set_title(f"Trips of {seen['vehicle_id'].nunique():,} training vehicles")
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
-    plt.close(figure)

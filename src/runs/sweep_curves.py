@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from src.figures.style import GREY, plt
+from src.figures.style import GREY, styled, subplots
 from src.runs.comparison import ABSENT, Comparison, Parameter, Row
 from src.runs.published_tables import PublishedTable
 from src.runs.report_tables import as_text, short_names
@@ -72,6 +72,7 @@ def _printed(
     return curves
 
 
+@styled()
 def _draw(
     curves: dict[str, list[Row]],
     printed: dict[str, list[tuple[Any, float]]],
@@ -80,7 +81,7 @@ def _draw(
     x: Parameter,
     out: Path,
 ) -> None:
-    figure, axes = plt.subplots(figsize=(4.2, 3.2))
+    figure, axes = subplots(figsize=(4.2, 3.2))
     for label, rows in curves.items():
         places, means = [row.values[x.name] for row in rows], [row.mean[measure] for row in rows]
         (line,) = axes.plot(places, means, marker="o", ms=3, label=label)
@@ -94,4 +95,3 @@ def _draw(
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(out, dpi=200)
-    plt.close(figure)

@@ -1,5 +1,6 @@
 """What all commands share: where their configurations are, and one sentence for the user when something is wrong."""
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -32,6 +33,8 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)
         @wraps(function)
         def composed(cfg: DictConfig) -> Any:
+            # OpenCV would split every image over all cores, where other processes load images already.
+            os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
             with one_sentence_errors():
                 expand_home(cfg)
                 return function(cfg)

@@ -219,14 +219,14 @@ def test_three_stages_and_a_stop_in_the_last(composed, checked, tmp_path, monkey
     for name, value in first.items():  # as they were after the first stage
         if name.startswith(("backbone.stem.", "backbone.stages.0.", "backbone.stages.1.")):
             assert torch.equal(value, last[name]), name
-    assert metrics["steps"] == 2 + 2 + 4
-    assert metrics["data"]["name"] == "quickstart_veri"
+    assert metrics.steps == 2 + 2 + 4
+    assert metrics.data.name == "quickstart_veri"
 
     # Tested as src.evaluate tests it: without the mined images.
     checkpoint = whole / "stages/mined/last.ckpt"
     tested = composed(f"checkpoint={checkpoint}", "workers=0", f"paths.run_dir={tmp_path}/again", config="evaluate")
     again = evaluation.run(tested)
-    assert (again["tasks"], again["data"]) == (metrics["tasks"], metrics["data"])
+    assert (again.tasks, again.data) == (metrics.tasks, metrics.data)
 
     # The command mines the same.
     real = whole / "stages/real/last.ckpt"

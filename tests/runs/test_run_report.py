@@ -182,13 +182,12 @@ def test_a_folder_without_results_is_refused(tmp_path):
 
 
 def test_wide_pictures_scroll_and_narrow_ones_shrink(tmp_path):
-    from src.figures.style import plt
+    from matplotlib.figure import Figure
 
     pictures = []
     for width in (4, 9):
-        figure = plt.figure(figsize=(width, 1))
+        figure = Figure(figsize=(width, 1))
         figure.savefig(tmp_path / f"{width}.png")
-        plt.close(figure)
         pictures.append(Picture(tmp_path / f"{width}.png", f'{width} "inches"'))
     page = html_page("<title>", [Section("Both", pictures=pictures), Section("One", pictures=pictures[:1])])
     assert page.index("<section>") < page.index("Both") < page.index('<section class="narrow">') < page.index(">One<")

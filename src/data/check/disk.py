@@ -15,6 +15,7 @@ from rich.progress import track
 
 from src.data.check.records import Finding, findings_of
 from src.data.images import read_image, read_mask
+from src.data.loader_processes import decode_in_one_thread
 from src.data.table import DataError, known
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -68,7 +69,7 @@ def unreadable(images: Sequence[tuple[Path, str]], masks: Sequence[Path], worker
     jobs = [*images, *((mask, None) for mask in masks)]
     if workers == 0:
         return [problem for problem in _show(map(_problem, jobs), "Decoding", len(jobs)) if problem]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=decode_in_one_thread) as pool:
         results = pool.map(_problem, jobs, chunksize=64)  # starts the processes, before the progress bar's thread
         return [problem for problem in _show(results, "Decoding", len(jobs)) if problem]
 

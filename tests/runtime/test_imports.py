@@ -1,0 +1,51 @@
+"""A program that imports the package keeps its own settings; a command has those that it needs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Everything a program may import, and what all of it must leave alone.
+IMPORTING = """
+import atexit, json, cv2, matplotlib
+registered = []
+atexit.register = lambda function, *_: registered.append(function.__module__) or function
+threads, look, backend = cv2.getNumThreads(), dict(matplotlib.rcParams), matplotlib.rcParams._get("backend")
+import src.embed, src.training.run, src.runs.reports, src.gallery, src.evaluation.evaluation_run, src.figures.curves
+changed = [name for name, value in look.items() if name != "backend" and matplotlib.rcParams[name] != value]
+print(json.dumps({
+    "threads": cv2.getNumThreads() - threads,
+    "changed": changed,
+    "backend": matplotlib.rcParams._get("backend") != backend,
+    "registered": [name for name in registered if name.startswith("src.")],
+}))
+"""
+
+
+def test_importing_changes_nothing_outside_the_package():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING], capture_output=True, text=True, check=True, cwd=ROOT, env={"PATH": ""}
+    )
+    changes = json.loads(done.stdout.splitlines()[-1])
+    assert changes == {"threads": 0, "changed": [], "backend": False, "registered": []}
+
+
+def test_a_command_keeps_opencv_to_one_thread(tmp_path):
+    code = """
+import sys
+from src.runtime.command import command
+
+@command("check_data")
+def main(cfg):
+    import cv2
+    print("threads", cv2.getNumThreads())
+
+sys.argv = ["check_data", "hydra.run.dir=run"]
+main()
+"""
+    env = {"PATH": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=env
+    )
+    assert "threads 1" in done.stdout
