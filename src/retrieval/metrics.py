@@ -1,11 +1,11 @@
 """The numbers of a retrieval task, one set a query and their means."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from src.retrieval.relevance import Integers
 
@@ -182,20 +182,6 @@ class RetrievalResult:
             "filter_counts": self.filter_counts,
             "ap": self.ap_kind,
         }
-
-    def breakdown(self, groups: ArrayLike) -> dict[Hashable, float]:
-        """Mean average precision of each group of queries, in sorted order.
-
-        Args:
-            groups: A label for each query, `(Q,)`: a colour, a camera, a domain.
-
-        Raises:
-            ValueError: If there is not one label for each query.
-        """
-        labels = np.asarray(groups)
-        if labels.shape != self.ap.shape:
-            raise ValueError(f"groups has shape {labels.shape}, expected {self.ap.shape}: one label for each query.")
-        return {label: _mean(self.ap[self.valid & (labels == label)]) for label in np.unique(labels).tolist()}
 
 
 def _mean(values: NDArray[Any]) -> float:

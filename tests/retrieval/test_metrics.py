@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 
@@ -53,13 +51,6 @@ def test_a_filtered_positive_stays_in_the_denominator_unless_told_otherwise():
     assert dropped.filtered == 2
 
 
-def test_breakdown_averages_each_group_of_queries():
-    breakdown = two_queries().breakdown(["red", "blue", "red"])
-    assert breakdown["red"] == pytest.approx((0.75 + 1 / 3) / 2)
-    assert math.isnan(breakdown["blue"])
-    assert list(breakdown) == ["blue", "red"]
-
-
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="ap is 'interpolated'"):
         two_queries(ap="interpolated")
@@ -67,8 +58,6 @@ def test_wrong_arguments_are_refused():
         two_queries(filter_counts="hit")
     with pytest.raises(ValueError, match="k is 0"):
         two_queries().cmc(0)
-    with pytest.raises(ValueError, match=r"groups has shape \(2,\), expected \(3,\)"):
-        two_queries().breakdown([1, 2])
 
 
 @pytest.mark.parametrize(("queries", "processes"), [(17, 3), (2, 3)])

@@ -9,8 +9,13 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Everything a program may import, and what all of it must leave alone.
 IMPORTING = """
 import atexit, json, cv2, matplotlib
-registered = []
-atexit.register = lambda function, *_: registered.append(function.__module__) or function
+registered, register = [], atexit.register
+
+def noted(function, *args, **kwargs):
+    registered.append(str(getattr(function, "__module__", "")))
+    return register(function, *args, **kwargs)
+
+atexit.register = noted
 threads, look, backend = cv2.getNumThreads(), dict(matplotlib.rcParams), matplotlib.rcParams._get("backend")
 import src.embed, src.training.run, src.runs.reports, src.gallery, src.evaluation.evaluation_run, src.figures.curves
 changed = [name for name, value in look.items() if name != "backend" and matplotlib.rcParams[name] != value]

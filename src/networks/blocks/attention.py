@@ -12,13 +12,12 @@ class ChannelAttention(nn.Module):
     """One gate a channel: `σ(MLP(average over places) + MLP(maximum over places))` (DFR-ST, Section III-B2).
 
     Args:
-        channels: Number of channels C.
-        reduction: The shared MLP is C → C / reduction → C with a ReLU between.
+        channels: Number of channels C. The shared MLP is C → C / 16 → C with a ReLU between.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = max(1, channels // reduction)
+        hidden = max(1, channels // 16)
         self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,15 +27,11 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """One gate a place: `σ(conv([maximum over channels ; average over channels]))` (DFR-ST, Section III-B2).
+    """One gate a place: `σ(conv([maximum over channels ; average over channels]))` (DFR-ST, Section III-B2), 7 × 7."""
 
-    Args:
-        kernel: Side of the convolution.
-    """
-
-    def __init__(self, kernel: int = 7) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Gates `(B, 1, h, w)` of a map `(B, C, h, w)`."""
@@ -50,22 +45,18 @@ class AttentionNet(nn.Module):
     Args:
         channels: Number of channels of the map.
         placement: `"channel_spatial"` is the paper's; `"parallel"` computes both gates from the same map.
-        reduction: See `ChannelAttention`.
-        kernel: See `SpatialAttention`.
 
     Raises:
         ValueError: If the placement is unknown.
     """
 
-    def __init__(
-        self, channels: int, placement: Placement = "channel_spatial", reduction: int = 16, kernel: int = 7
-    ) -> None:
+    def __init__(self, channels: int, placement: Placement = "channel_spatial") -> None:
         super().__init__()
         if placement not in get_args(Placement):
             raise ValueError(f"attention is {placement!r}, expected null or one of {', '.join(get_args(Placement))}.")
         self.placement = placement
-        self.channel = ChannelAttention(channels, reduction) if placement != "spatial" else None
-        self.spatial = SpatialAttention(kernel) if placement != "channel" else None
+        self.channel = ChannelAttention(channels) if placement != "spatial" else None
+        self.spatial = SpatialAttention() if placement != "channel" else None
 
     def forward(self, x: Tensor) -> Tensor:
         """The weighted map, `(B, C, h, w)` like the one that comes in."""

@@ -60,7 +60,7 @@ def test_gates_are_those_of_the_paper():
 @torch.no_grad()
 def test_placements(placement):
     x = torch.randn(2, 16, 4, 4)
-    net = AttentionNet(16, placement, reduction=4, kernel=3)
+    net = AttentionNet(16, placement)
     expected = {
         "channel": lambda: x * net.channel(x),
         "spatial": lambda: x * net.spatial(x),
