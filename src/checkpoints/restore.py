@@ -12,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from src.checkpoints.checkpoint_file import load_checkpoint
 from src.config.checks import check_target
 from src.data import Transforms
-from src.methods.base import ReIDMethod, differences
+from src.methods.base import ReIDMethod
 from src.methods.tta import Views
+from src.networks.backbone.weights import differences
 from src.runtime.errors import ConfigError
 
 

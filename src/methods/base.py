@@ -13,23 +13,11 @@ from src.losses import CenterLoss
 from src.methods.optim import Optim
 from src.methods.tta import Batch, Views
 from src.networks import Backbone
+from src.networks.backbone.weights import differences
 from src.networks.blocks.bnneck import Classifier
 from src.runtime.errors import did_you_mean
 
 log = logging.getLogger(__name__)
-
-
-def differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """Sentence on given weights that do not fit a network's own, with the first name of each kind; empty if all do."""
-    other = [name for name, value in given.items() if name in own and own[name].shape != value.shape]
-    kinds = {
-        "missing": [name for name in own if name not in given],
-        "unknown here": [name for name in given if name not in own],
-        "of another shape": [f"{name} {(*given[name].shape,)}, here {(*own[name].shape,)}" for name in other],
-    }
-    return "; ".join(
-        f"{len(names)} {kind} ({names[0]}{', …' if len(names) > 1 else ''})" for kind, names in kinds.items() if names
-    )
 
 
 class ReIDMethod(LightningModule):

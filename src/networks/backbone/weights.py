@@ -70,6 +70,33 @@ def _load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor], unknown: Sequence[str] = ()) -> str:
+    """The ways in which given weights do not fit a network's own, with the first name of each; empty if they all do.
+
+    Args:
+        own: State dict of the network.
+        given: State dict to load.
+        unknown: More names that were given, and that the network does not have.
+    """
+    others = [name for name, value in given.items() if name in own and own[name].shape != value.shape]
+    kinds = {
+        "missing": [name for name in own if name not in given],
+        "unknown here": [*(name for name in given if name not in own), *unknown],
+        "of another shape": [f"{name} {(*given[name].shape,)}, here {(*own[name].shape,)}" for name in others],
+    }
+    return "; ".join(
+        f"{len(names)} {kind} ({names[0]}{', …' if len(names) > 1 else ''})" for kind, names in kinds.items() if names
+    )
+
+
+def needed(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What of a network's own weights must be given: all but the counters of batches, which nothing here reads.
+
+    Files written before BatchNorm counted its batches lack them.
+    """
+    return {name: value for name, value in own.items() if name in given or not name.endswith("num_batches_tracked")}
+
+
 def load_renamed(
     network: nn.Module, state: Mapping[str, Tensor], names: Mapping[str, str], unused: Sequence[str], problem: str
 ) -> list[str]:
@@ -88,24 +115,19 @@ def load_renamed(
     Raises:
         ValueError: If a name or shape does not fit, or a tensor of the network is not there.
     """
-    own, found = network.state_dict(), {}
-    left_out, unexpected = [], []
+    state_dict, renamed = network.state_dict(), {}
+    left_out, unknown = [], []
     for name, value in state.items():
         prefix = next((p for p in names if name.startswith(p)), None)
-        if prefix is not None and (renamed := names[prefix] + name.removeprefix(prefix)) in own:
-            found[renamed] = value
+        if prefix is not None and (ours := names[prefix] + name.removeprefix(prefix)) in state_dict:
+            renamed[ours] = value
         elif name.startswith(tuple(unused)):
             left_out.append(name)
         else:
-            unexpected.append(name)
-    # files written before BatchNorm counted its batches lack the counter, which nothing here reads
-    missing = [name for name in own if name not in found and not name.endswith("num_batches_tracked")]
-    shapes = [name for name in found if found[name].shape != own[name].shape]
-    if missing or unexpected or shapes:
-        raise ValueError(
-            f"{problem}: missing {missing[:3]}, unexpected {unexpected[:3]}, of another shape {shapes[:3]}."
-        )
-    network.load_state_dict(found, strict=False)
+            unknown.append(name)
+    if wrong := differences(needed(state_dict, renamed), renamed, unknown):
+        raise ValueError(f"{problem}: {wrong}.")
+    network.load_state_dict(renamed, strict=False)
     return left_out
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.networks.backbone.weights import PACKAGES, read_package, read_state_dict
+from src.networks.backbone.weights import PACKAGES, differences, needed, read_package, read_state_dict
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,14 @@ def test_a_package_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setitem(PACKAGES, "tf_efficientnet_lite0", "no-such-package")
     with pytest.raises(ModuleNotFoundError, match=r"of tf_efficientnet_lite0 .* pip install no-such-package"):
         read_package("tf_efficientnet_lite0")
+
+
+def test_each_way_not_to_fit_is_said_with_its_first_name():
+    own = {"a": torch.zeros(2), "b": torch.zeros(3), "c": torch.zeros(1), "n.num_batches_tracked": torch.tensor(0)}
+    assert differences(own, own) == ""
+    given = {"b": torch.zeros(4, 2), "x": torch.zeros(1), "y": torch.zeros(1)}
+    assert differences(own, given, unknown=["z"]) == (
+        "3 missing (a, …); 3 unknown here (x, …); 1 of another shape (b (4, 2), here (3,))"
+    )
+    assert set(needed(own, given)) == {"a", "b", "c"}
+    assert set(needed(own, own)) == set(own)
