@@ -70,7 +70,7 @@ def predict(cfg: DictConfig, method: ReIDMethod, table: pd.DataFrame) -> dict[st
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     method = method.eval().to(device)
     learnt = cast(NamesAttributes, method)
-    found: dict[str, list[str]] = {attribute: [] for attribute in learnt.names}
+    labels: dict[str, list[str]] = {attribute: [] for attribute in learnt.names}
     loader = DataLoader(dataset, cfg.eval_batch_size, **loader_options(cfg.workers or 0))
     with torch.inference_mode():
         for batch in track(loader, "Labelling", transient=True):
@@ -78,8 +78,8 @@ def predict(cfg: DictConfig, method: ReIDMethod, table: pd.DataFrame) -> dict[st
             for attribute, logits in learnt.attribute_logits(seen).items():
                 shares, places = logits.float().softmax(dim=1).max(dim=1)
                 for share, place in zip(shares.tolist(), places.tolist(), strict=True):
-                    found[attribute].append(learnt.names[attribute][place] if share >= cfg.confidence else "")
-    return found
+                    labels[attribute].append(learnt.names[attribute][place] if share >= cfg.confidence else "")
+    return labels
 
 
 def _restored(path: str) -> ReIDMethod:
@@ -108,8 +108,8 @@ def _data_set(cfg: DictConfig, method: ReIDMethod) -> pd.DataFrame:
     data.setup("test")
     table = data.table[data.table["split"].isin([*cfg.splits])].drop_duplicates(["path", "box"]).reset_index(drop=True)
     if table.empty:
-        found = ", ".join(sorted(set(data.table["split"])))
-        raise ConfigError(f"{data.name} has no {' or '.join(cfg.splits)} images, only {found}; pass splits=[…].")
+        splits = ", ".join(sorted(set(data.table["split"])))
+        raise ConfigError(f"{data.name} has no {' or '.join(cfg.splits)} images, only {splits}; pass splits=[…].")
     if (several := table["path"][table["path"].duplicated()]).size:
         raise ConfigError(
             f"{several.iloc[0]} of {data.name} shows several vehicles in a box each, but the file has one line an "

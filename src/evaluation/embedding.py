@@ -83,7 +83,7 @@ def embed(
 
 
 def embeddings_meta(method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, checkpoint: Path) -> EmbeddingsMeta:
-    """What embeddings depend on, and what is needed to evaluate them."""
+    """Record of what embeddings depend on, and of what is needed to evaluate them."""
     trips, damage = method.provenance.get("trips"), data.transforms.contamination
     return EmbeddingsMeta(
         checkpoint=f"{checkpoint.parent.name}/{checkpoint.name}",

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Measured:
-    """What embeddings measured.
+    """Results of embeddings.
 
     Attributes:
         models: The embeddings, of one data set by one model or several.
@@ -153,7 +153,7 @@ def show_results(measured: Measured, metrics: MetricsRecord, folder: Path, track
 
 
 def _searched(tasks: Sequence[Task], model: Embeddings, options: DictConfig) -> IndexRecord:
-    """What the configured index finds of the exact nearest in each task's first trial."""
+    """Recall of the configured index in each task's first trial."""
     recalls = {}
     for task in tasks:
         query, gallery = (model.of(rows) for rows in (task.trials[0].query, task.trials[0].gallery))

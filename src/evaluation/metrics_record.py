@@ -34,7 +34,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Trials:
-    """How many trials the scores are means over, and their standard deviation over these."""
+    """Number of trials that the scores are means over, and their standard deviation over these."""
 
     n: int = 1
     std: Scores | None = None
@@ -42,7 +42,7 @@ class Trials:
 
 @dataclass(frozen=True)
 class TaskRecord(Scores):
-    """What one task measured.
+    """Record of one task.
 
     Attributes:
         queries: Their number in the first trial.
@@ -75,7 +75,7 @@ Tasks = dict[str, TaskRecord]
 
 @dataclass(frozen=True)
 class IndexRecord:
-    """What an index found of the exact nearest.
+    """Recall of an index.
 
     Attributes:
         recall_at: Length of the lists that were compared.
@@ -91,7 +91,7 @@ class IndexRecord:
 
 
 class Phase(NamedTuple):
-    """What some features measured: `"untrained"`, `"trained"` or `"post-processed"`, and by which steps."""
+    """Measurement of some features, `"untrained"`, `"trained"` or `"post-processed"`, and the steps behind it."""
 
     features: str
     tasks: Tasks
@@ -100,7 +100,7 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True)
 class MetricsRecord:
-    """What a run leaves behind, as `metrics.json` has it.
+    """Record of a measurement, the content of `metrics.json`.
 
     Attributes:
         tasks: By name, in their order.
@@ -144,12 +144,12 @@ class MetricsRecord:
 
     @property
     def checkpoint(self) -> str:
-        """Where the weights came from, of all models."""
+        """Origin of the weights, of all models."""
         return " + ".join(model.checkpoint for model in self.models)
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """What was measured before training and before post-processing, and at last; without tasks where it was not."""
+        """Measurements before training, before post-processing, and at last; without tasks where there was none."""
         last = "post-processed" if self.postprocessing else "trained"
         return (
             Phase("untrained", self.untrained, ()),

@@ -51,21 +51,21 @@ def run(cfg: DictConfig) -> Path | None:
     if bool(cfg.checkpoint) == bool(cfg.embeddings):
         raise ConfigError("Pass either checkpoint or embeddings.")
     folder = Path(cfg.paths.run_dir)
-    found: Embeddings | None
+    embeddings: Embeddings | None
     if cfg.embeddings:
         if cfg.get("data"):
             raise ConfigError("Embeddings are made already: data needs checkpoint=.")
-        found = read_embeddings(Path(cfg.embeddings))
+        embeddings = read_embeddings(Path(cfg.embeddings))
     else:
-        found, _ = _embed_test_set(cfg, Path(cfg.checkpoint), cfg.get("data"), folder / "embeddings")
-    if found is None:
+        embeddings, _ = _embed_test_set(cfg, Path(cfg.checkpoint), cfg.get("data"), folder / "embeddings")
+    if embeddings is None:
         return None
-    mine(found, options, folder / cfg.out, cfg.seed)
+    mine(embeddings, options, folder / cfg.out, cfg.seed)
     return folder / cfg.out
 
 
 def stage_options(node: Mapping[Any, Any]) -> tuple[Mining, Path | None]:
-    """How a stage mines, and the checkpoint to mine with if its node `mine` names one.
+    """Options of a stage's mining, and the checkpoint to mine with if its node `mine` names one.
 
     Raises:
         ValueError: If a value is none of the possible ones.
@@ -103,9 +103,9 @@ def mined_layout(
                 f"The stage {name!r} mines identities and has no model to do so; pass "
                 f"stages.{name}.mine.checkpoint=<checkpoint>."
             )
-        found, trainer = _embed_test_set(cfg, checkpoint, data, folder / "embeddings")
-        if found is not None:
-            mine(found, options, file, cfg.seed)
+        embeddings, trainer = _embed_test_set(cfg, checkpoint, data, folder / "embeddings")
+        if embeddings is not None:
+            mine(embeddings, options, file, cfg.seed)
         trainer.strategy.barrier()  # until the first process has written the file
     root = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["root"]
     return {"_target_": "src.data.layouts.CSV", "root": root, "name": "mined", "file": str(file.resolve())}
@@ -151,30 +151,31 @@ def mine(embeddings: Embeddings, options: Mining, file: Path, seed: int) -> None
         "images": len(records),
         "of": len(table),
     }
-    found: dict[str, Any] = {**counts}
+    numbers: dict[str, Any] = {**counts}
     if (right := purity(labels, vehicles)) is not None:
         # Identities of one vehicle are each right, so how many vehicles they are of belongs to it.
-        found["vehicles"] = len(np.unique(vehicles[labelled & (vehicles >= 0)]))
-        found["purity"] = right
-        found["vehicles_in_test_set"] = n_vehicles
+        numbers["vehicles"] = len(np.unique(vehicles[labelled & (vehicles >= 0)]))
+        numbers["purity"] = right
+        numbers["vehicles_in_test_set"] = n_vehicles
         if options.kind == "identity_mining":  # with fewer clusters than vehicles, k-means could not be right
-            found["kmeans_purity"] = purity(kmeans_labels(features, n_vehicles, seed), vehicles)
+            numbers["kmeans_purity"] = purity(kmeans_labels(features, n_vehicles, seed), vehicles)
     mined_by = {"checkpoint": meta.checkpoint, "checkpoint_sha": meta.checkpoint_sha, "data": asdict(meta.data)}
-    said = {"root": str(roots[0]), **found, "options": asdict(options), "seed": seed, **mined_by}
-    write_json(file.with_suffix(".json"), said)
+    content = {"root": str(roots[0]), **numbers, "options": asdict(options), "seed": seed, **mined_by}
+    write_json(file.with_suffix(".json"), content)
     write_atomically(file, pd.DataFrame(text).to_csv(index=False))
-    log.info("Mined %d identities (%d of one image) in %d of %d images%s: %s", *counts.values(), _judged(found), file)
+    log.info("Mined %d identities (%d of one image) in %d of %d images%s: %s", *counts.values(), _judged(numbers), file)
 
 
-def _judged(found: Mapping[str, Any]) -> str:
-    """How right the identities are, in words; nothing where vehicles are hidden."""
-    if "purity" not in found:
+def _judged(numbers: Mapping[str, Any]) -> str:
+    """Purity of the identities in words; nothing where vehicles are hidden."""
+    if "purity" not in numbers:
         return ""
-    said = f", of {found['vehicles']} of {found['vehicles_in_test_set']} vehicles, {found['purity']:.1%} right"
-    if "kmeans_purity" in found:
-        clusters = f"{found['vehicles_in_test_set']} clusters of all images"
-        said += f" (k-means, {clusters}: {found['kmeans_purity']:.1%})"
-    return said
+    count = numbers["vehicles_in_test_set"]
+    sentence = f", of {numbers['vehicles']} of {count} vehicles, {numbers['purity']:.1%} right"
+    if "kmeans_purity" in numbers:
+        clusters = f"{count} clusters of all images"
+        sentence += f" (k-means, {clusters}: {numbers['kmeans_purity']:.1%})"
+    return sentence
 
 
 def _labels(

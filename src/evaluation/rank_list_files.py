@@ -34,15 +34,15 @@ def choose_rank_lists(
     ids = table["vehicle_id"].to_numpy()
     shown = {}
     for name, result in results.items():
-        task, trial, found = result.task, result.task.trials[0], result.trials[0]
-        valid = np.flatnonzero(found.valid)
+        task, trial, first = result.task, result.task.trials[0], result.trials[0]
+        valid = np.flatnonzero(first.valid)
         if task.protocol.gallery_unit != "image" or len(valid) == 0 or queries == 0:
             continue
         lists = []
         for place in valid[np.linspace(0, len(valid) - 1, min(queries, len(valid))).astype(int)]:
-            query, listed = int(trial.query[place]), found.indices[place, :top_k]
-            gallery, distances = trial.gallery[listed[listed >= 0]], found.distances[place, :top_k][listed >= 0]
-            lists.append(RankList(query, gallery, ids[gallery] == ids[query], distances, found.ap[place]))
+            query, listed = int(trial.query[place]), first.indices[place, :top_k]
+            gallery, distances = trial.gallery[listed[listed >= 0]], first.distances[place, :top_k][listed >= 0]
+            lists.append(RankList(query, gallery, ids[gallery] == ids[query], distances, first.ap[place]))
         shown[name] = lists
     return shown
 

@@ -80,7 +80,7 @@ class RetrievalMetric(Metric):
             return evaluate_task(task, [self.embeddings], top_k=self.top_k)
         rank, processes = distributed.get_rank(), distributed.get_world_size()
         mine = tuple(replace(trial, query=trial.query[rank::processes]) for trial in task.trials)
-        found = evaluate_task(replace(task, trials=mine), [self.embeddings], top_k=self.top_k)
+        share = evaluate_task(replace(task, trials=mine), [self.embeddings], top_k=self.top_k)
         everyone: list[tuple[RetrievalResult, ...]] = [()] * processes
-        distributed.all_gather_object(everyone, found.trials)
+        distributed.all_gather_object(everyone, share.trials)
         return TaskResult(task, tuple(map(RetrievalResult.interleaved, zip(*everyone, strict=True))))

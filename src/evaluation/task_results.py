@@ -35,7 +35,7 @@ RANKS = (1, 5, 10, 20)
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What one task measured, with the protocol that produced it.
+    """Results of one task, with the protocol that produced them.
 
     Attributes:
         task: The task.
@@ -64,16 +64,16 @@ class TaskResult:
         """
         queries = np.concatenate([trial.query for trial in self.task.trials])
         ap = pd.Series(np.concatenate([trial.ap for trial in self.trials]))
-        found = {}
+        breakdowns = {}
         for column in ("camera_id", "domain", "colour", "type"):
             seen = known(table, column)[queries]
             means = ap[seen].groupby(table[column].to_numpy()[queries][seen]).mean()
             if len(means) > 1:
-                found[column] = {str(group): float(mean) for group, mean in means.dropna().items()}
-        return found
+                breakdowns[column] = {str(group): float(mean) for group, mean in means.dropna().items()}
+        return breakdowns
 
     def record(self) -> TaskRecord:
-        """What `metrics.json` says of the task."""
+        """Record of the task, for `metrics.json`."""
         first = self.trials[0]
         return TaskRecord(
             mAP=self.mean_ap,
@@ -185,13 +185,13 @@ def post_processed(
 
 
 def _context_of(model: Embeddings) -> Context:
-    """What post-processing may know beside the images of a trial."""
+    """Knowledge of post-processing beside the images of a trial."""
     meta = model.meta
     return Context(training_records(model.table), model.camera_distances, meta.trips, meta.data.fingerprint)
 
 
 def trial_relevance(task: Task, trial: Trial, model: Embeddings, tracks: np.ndarray | None = None) -> Relevance:
-    """What is right and what is ignored in a trial; with tracks, for those instead of gallery images."""
+    """Right and ignored entries of a trial; with tracks, of those instead of gallery images."""
     ids, cameras = (model.table[column].to_numpy() for column in ("vehicle_id", "camera_id"))
     gallery_ids, gallery_cameras = ids[trial.gallery], cameras[trial.gallery]
     if tracks is not None:

@@ -1,4 +1,4 @@
-"""What Weights & Biases gets of a finished measurement: numbers, rank lists with pictures, who is taken for whom.
+"""Tables of a finished measurement for Weights & Biases: numbers, rank lists with pictures, who is taken for whom.
 
 The curves and the configuration come from Lightning's `WandbLogger`. docs/sweeps.md lists all names.
 """
@@ -112,7 +112,7 @@ def _numbers(name: str, tasks: Tasks) -> dict[str, float]:
 
 
 def first_results(result: TaskResult, table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Where the first result of each query is from, and how often it is another vehicle, in the first trial.
+    """Origin of the first result of each query, and how often it is another vehicle, in the first trial.
 
     Args:
         result: Of a task, with rank lists.
@@ -123,12 +123,12 @@ def first_results(result: TaskResult, table: pd.DataFrame, column: str) -> pd.Da
         A row for each pair of groups that occurs: `query`, `first`, `queries`, `wrong`. Empty without rank lists of
         images, or where the column is not known.
     """
-    trial, found = result.task.trials[0], result.trials[0]
+    trial, ranked = result.task.trials[0], result.trials[0]
     nothing = pd.DataFrame(columns=["query", "first", "queries", "wrong"])
-    if result.task.protocol.gallery_unit != "image" or found.indices.shape[1] == 0:
+    if result.task.protocol.gallery_unit != "image" or ranked.indices.shape[1] == 0:
         return nothing
-    shown = found.valid & (found.indices[:, 0] >= 0)
-    query, first = trial.query[shown], trial.gallery[found.indices[shown, 0]]
+    shown = ranked.valid & (ranked.indices[:, 0] >= 0)
+    query, first = trial.query[shown], trial.gallery[ranked.indices[shown, 0]]
     values, ids = table[column].to_numpy(), table["vehicle_id"].to_numpy()
     if not known(table, column)[np.concatenate([query, first])].all():
         return nothing

@@ -1,4 +1,4 @@
-"""Where a method's features are strong, drawn over the images."""
+"""Strength of a method's features, drawn over the images."""
 
 from pathlib import Path
 

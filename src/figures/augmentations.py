@@ -1,4 +1,4 @@
-"""What the augmentations of the attribute-guided network look like."""
+"""Augmentations of the attribute-guided network, side by side."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How much damaged images cost: the curves, and what damaged images look like."""
+"""Curves of accuracy on damaged images, and examples of these."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,9 +26,9 @@ def draw_contamination(measured: pd.DataFrame, published: pd.DataFrame, out: Pat
     size = (3 * len(scores), 2.6 * len(tasks) + 0.6)
     figure, axes = subplots(len(tasks), len(scores), figsize=size, squeeze=False, sharex=True, sharey=True)
     for line, task in zip(axes, tasks, strict=True):
-        own = measured[measured["task"] == task]
+        curves = measured[measured["task"] == task]
         for tile, score in zip(line, scores, strict=True):
-            for colour, (name, curve) in zip(CYCLE, own.groupby("name", sort=False), strict=False):
+            for colour, (name, curve) in zip(CYCLE, curves.groupby("name", sort=False), strict=False):
                 tile.plot(100 * curve["share"], curve[score], marker="o", ms=3, color=colour, label=name)
             for dashes, (name, curve) in zip(_DASHES, published.groupby("name", sort=False), strict=False):
                 tile.plot(100 * curve["share"], curve[score], color=GREY, ls=dashes, label=name)

@@ -1,4 +1,4 @@
-"""What a check of a data set found, on the terminal."""
+"""Findings of a check of a data set, on the terminal."""
 
 from rich.console import Console
 from rich.table import Table
@@ -43,7 +43,7 @@ def print_report(report: Report, path: str, to: Console | None = None) -> None:
 
 
 def _number(side: Side, field: str) -> str:
-    """How many there are, and how many there should be if that is known and differs."""
-    found = getattr(side.found, field) or 0
+    """Number there is, and the number there should be if that is known and differs."""
+    count = getattr(side.found, field) or 0
     expected = getattr(side.expected, field) if side.expected else None
-    return f"{found:,}" if expected in (None, found) else f"[yellow]{found:,} of {expected:,}[/]"
+    return f"{count:,}" if expected in (None, count) else f"[yellow]{count:,} of {expected:,}[/]"

@@ -1,4 +1,4 @@
-"""How far apart images of one vehicle are, and images of different ones (Fig. 5a, b of DNDM)."""
+"""Distances between images of one vehicle, and of different ones (Fig. 5a, b of DNDM)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,17 +66,17 @@ def pair_distances(
 
 
 @styled()
-def draw_distances(found: Distances, title: str, out: Path) -> None:
+def draw_distances(pairs: Distances, title: str, out: Path) -> None:
     """Draws both histograms, each with an area of one, and their means.
 
     Args:
-        found: The distances.
+        pairs: The distances.
         title: Of the picture.
         out: The picture's path.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     figure, axes = subplots(figsize=(4.2, 3.2))
-    kinds = (("same vehicle", found.same, BLUE, "-"), ("different vehicles", found.others, VERMILION, "--"))
+    kinds = (("same vehicle", pairs.same, BLUE, "-"), ("different vehicles", pairs.others, VERMILION, "--"))
     for name, distances, colour, line in kinds:
         heights, _ = np.histogram(distances, BINS, density=True)
         axes.stairs(heights, BINS, fill=True, color=colour, alpha=0.3)

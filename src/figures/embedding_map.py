@@ -27,12 +27,12 @@ def choose_images(
         images: So many of each at most, evenly spread over its days and its nights.
     """
     places = {vehicle: np.flatnonzero(ids == vehicle) for vehicle in np.unique(ids)}
-    shown = [v for v, own in places.items() if {"day", "night"} <= set(domains[own])]
-    shown = shown or [v for v, own in places.items() if len(own) > 1]
+    shown = [v for v, rows in places.items() if {"day", "night"} <= set(domains[rows])]
+    shown = shown or [v for v, rows in places.items() if len(rows) > 1]
     chosen = [np.empty(0, dtype=np.int64)]
     for vehicle in _spread(np.array(shown), vehicles):
-        own = places[vehicle]
-        chosen.append(_spread(own[np.argsort(domains[own], kind="stable")], images))
+        rows = places[vehicle]
+        chosen.append(_spread(rows[np.argsort(domains[rows], kind="stable")], images))
     return np.sort(np.concatenate(chosen))
 
 
@@ -62,7 +62,7 @@ def draw_embedding_map(
     for vehicle in np.unique(ids):
         middle = np.median(plane[ids == vehicle], axis=0)
         # The colour whose vehicles are farthest from here.
-        near = {c: min((float(np.linalg.norm(middle - m)) for m in own), default=np.inf) for c, own in taken.items()}
+        near = {c: min((float(np.linalg.norm(middle - m)) for m in taken[c]), default=np.inf) for c in taken}
         colour = max(near, key=lambda c: near[c])
         taken[colour].append(middle)
         for marker, shown in (("o", ~night), ("x", night)):

@@ -1,4 +1,4 @@
-"""What a search has found, as a picture."""
+"""Results of a search, as a picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,19 +16,19 @@ _ROW = 10  # pictures side by side
 
 @styled()
 def draw_search(
-    queries: Sequence[np.ndarray], names: Sequence[str], found: Sequence[Sequence[Tile]], out: Path
+    queries: Sequence[np.ndarray], names: Sequence[str], results: Sequence[Sequence[Tile]], out: Path
 ) -> None:
     """Draws each query in grey and what was found for it in blue, ten in a row, best first.
 
     Args:
         queries: RGB images.
         names: What to write above them.
-        found: The pictures found for each.
+        results: The pictures found for each.
         out: The picture's path.
     """
     lines = [
         (place if start == 0 else None, tiles[start : start + _ROW])
-        for place, tiles in enumerate(found)
+        for place, tiles in enumerate(results)
         for start in range(0, max(1, len(tiles)), _ROW)
     ]
     columns = 1 + max(1, *(len(tiles) for _, tiles in lines))

@@ -1,4 +1,4 @@
-"""Where and when training vehicles were seen again, and the densities fitted to it."""
+"""Trips of training vehicles between cameras, and the densities fitted to them."""
 
 from pathlib import Path
 

@@ -21,7 +21,7 @@ class DataVersion:
 
 @dataclass(frozen=True)
 class EmbeddingsMeta:
-    """What embeddings depend on, and what is needed to evaluate them; `meta.json` of their folder.
+    """Makers of embeddings, and all that is needed to evaluate them; `meta.json` of their folder.
 
     Attributes:
         checkpoint: Where the weights came from: folder and name, or the whole path; empty if unknown.

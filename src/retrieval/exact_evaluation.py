@@ -153,10 +153,10 @@ def rank_lists(distance: Distance, k: int, *, block_mb: float = 128) -> tuple[In
     distances = np.full((n_queries, k), np.inf, dtype=np.float32)
     rows = block_rows(n_gallery, block_mb)
     for start in range(0, n_queries, rows):
-        own = slice(start, min(start + rows, n_queries))
-        places, values = nearest(distance.block(own, slice(0, n_gallery)), k)
+        part = slice(start, min(start + rows, n_queries))
+        places, values = nearest(distance.block(part, slice(0, n_gallery)), k)
         places[values.isinf()] = -1
-        indices[own], distances[own] = places.cpu().numpy(), values.cpu().numpy()
+        indices[part], distances[part] = places.cpu().numpy(), values.cpu().numpy()
     return indices, distances
 
 
@@ -169,14 +169,14 @@ def _rank(block: Tensor, positives: Pairs) -> tuple[Integers, int]:
     missed = _values(block, positives).isinf().cpu().numpy()
     if not missed.any():
         return rank_positives(block, positives)
-    found, ties = rank_positives(block, positives.where(~missed))
+    ranked, ties = rank_positives(block, positives.where(~missed))
     ranks = np.full(len(missed), MISSED)
-    ranks[~missed[np.lexsort((missed, positives.rows))]] = found
+    ranks[~missed[np.lexsort((missed, positives.rows))]] = ranked
     return ranks, ties
 
 
 def block_rows(n_gallery: int, block_mb: float) -> int:
-    """How many query rows of float32 distances fit into `block_mb` MiB, between 1 and 512.
+    """Number of query rows of float32 distances that fit into `block_mb` MiB, between 1 and 512.
 
     Raises:
         ValueError: If `block_mb` is not positive.

@@ -26,7 +26,7 @@ MiningKind = Literal["identity_mining", "kmeans"]
 
 @dataclass(frozen=True)
 class Mining:
-    """How identities are mined; the values are the paper's, of L2-normalised features.
+    """Options of mining identities; the values are the paper's, of L2-normalised features.
 
     Attributes:
         d_n: Queries farther apart than this are different vehicles.
@@ -115,9 +115,9 @@ def mine_identities(
     if options.tracks is not None:
         if tracks is None or (tracks < 0).all():
             raise ValueError(f"mine.tracks is {options.tracks!r}, but no track of a gallery image is known; pass null.")
-        own = track_numbers(tracks)
-        entries = torch.cat([features[:n_queries], _track_features(features, n_queries, own, options.tracks)])
-        owner[n_queries:] = n_queries + own
+        numbers = track_numbers(tracks)
+        entries = torch.cat([features[:n_queries], _track_features(features, n_queries, numbers, options.tracks)])
+        owner[n_queries:] = n_queries + numbers
     measure = _measures(entries, n_queries, options)
     chosen = farthest_first(measure(options.d_n_distance), options.d_n, first)
     labels = nearest_chosen(measure(options.d_p_distance), chosen, options.d_p)
@@ -156,7 +156,7 @@ def farthest_first(distance: Distance, d_n: float, first: int, block_mb: float =
 
 
 def nearest_chosen(distance: Distance, chosen: Integers, d_p: float, block_mb: float = 128) -> Integers:
-    """Which chosen query each entry is nearest to, if nearer than `d_p`; of equals the first.
+    """Chosen query that each entry is nearest to, if nearer than `d_p`; of equals the first.
 
     Args:
         distance: From the queries to the queries and the gallery.
@@ -172,11 +172,11 @@ def nearest_chosen(distance: Distance, chosen: Integers, d_p: float, block_mb: f
     number = torch.zeros(count, dtype=torch.int64, device=distance.device)
     rows = torch.from_numpy(chosen).to(distance.device)
     start = 0
-    for own in rows.split(block_rows(count, block_mb)):
-        values, places = distance.block(own, slice(0, count)).min(dim=0)
+    for part in rows.split(block_rows(count, block_mb)):
+        values, places = distance.block(part, slice(0, count)).min(dim=0)
         number = torch.where(values < nearest, places + start, number)
         nearest = torch.minimum(nearest, values)
-        start += len(own)
+        start += len(part)
     labels = torch.where(nearest < d_p, number, -1).cpu().numpy()
     labels[chosen] = np.arange(len(chosen))
     return labels
@@ -202,7 +202,7 @@ def purity(labels: Integers, vehicles: Integers) -> float | None:
 
 
 def kmeans_labels(features: Tensor, clusters: int, seed: int = 0) -> Integers:
-    """What identity mining is compared with in the paper: every image in one of so many k-means clusters, `(N,)`.
+    """Labels that the paper compares identity mining with: every image in one of so many k-means clusters, `(N,)`.
 
     Args:
         features: L2-normalised `(N, D)`.

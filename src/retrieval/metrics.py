@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """What every query found.
+    """Numbers of every query.
 
     Queries without any positive left in the gallery are not `valid`: their numbers are NaN (`first_hit` 0) and they
     stay out of all means.
@@ -92,10 +92,10 @@ class RetrievalResult:
             n_positives = np.bincount(query[~missed], minlength=n_queries)
             query, ranks, missed = query[~missed], ranks[~missed], missed[~missed]
         last = np.cumsum(n_positives)
-        found = np.arange(1, len(ranks) + 1) - (last - n_positives)[query]
-        precision = found / ranks
+        hits = np.arange(1, len(ranks) + 1) - (last - n_positives)[query]
+        precision = hits / ranks
         if ap == "trapezoid":
-            before = np.divide(found - 1, ranks - 1, out=np.ones(len(ranks)), where=ranks > 1)
+            before = np.divide(hits - 1, ranks - 1, out=np.ones(len(ranks)), where=ranks > 1)
             precision = (precision + before) / 2
         precision[missed] = 0
         valid = n_positives > 0
@@ -149,7 +149,7 @@ class RetrievalResult:
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """Which queries have a positive, `(Q,)`."""
+        """Mask of the queries that have a positive, `(Q,)`."""
         return self.n_positives > 0
 
     @property

@@ -34,11 +34,11 @@ def alpha_query_expansion(query: Tensor, gallery: Tensor, n: int, alpha: float) 
     expanded = query.float().clone()
     rows = block_rows(nearest.shape[1] * query.shape[1], block_mb=64)
     for start in range(0, len(query), rows):
-        own = slice(start, start + rows)
-        neighbours = gallery[torch.from_numpy(nearest[own]).to(gallery.device)].float()
-        similarity = (neighbours * query[own, None].float()).sum(dim=2)
+        part = slice(start, start + rows)
+        neighbours = gallery[torch.from_numpy(nearest[part]).to(gallery.device)].float()
+        similarity = (neighbours * query[part, None].float()).sum(dim=2)
         weights = (similarity > 0).float() * similarity.clamp(min=0) ** alpha
-        expanded[own] += (weights[..., None] * neighbours).sum(dim=1)
+        expanded[part] += (weights[..., None] * neighbours).sum(dim=1)
     return F.normalize(expanded)
 
 
@@ -99,12 +99,12 @@ def _cluster_means(features: Tensor, clusters: NDArray[np.int64], include_self: 
     """Mean feature of each row's cluster, with or without the row itself; a row in none (−1), or alone, stays."""
     labels = torch.from_numpy(clusters).to(features.device)
     clustered = (labels >= 0).nonzero()[:, 0]
-    members, own = features[clustered].float(), labels[clustered]
-    n_clusters = int(own.max()) + 1 if len(own) else 0
-    sums = torch.zeros(n_clusters, features.shape[1], device=features.device).index_add_(0, own, members)
-    sizes = torch.bincount(own, minlength=n_clusters)
-    means = sums[own] if include_self else sums[own] - members
-    alone = sizes[own] == 1
+    members, owner = features[clustered].float(), labels[clustered]
+    n_clusters = int(owner.max()) + 1 if len(owner) else 0
+    sums = torch.zeros(n_clusters, features.shape[1], device=features.device).index_add_(0, owner, members)
+    sizes = torch.bincount(owner, minlength=n_clusters)
+    means = sums[owner] if include_self else sums[owner] - members
+    alone = sizes[owner] == 1
     means[alone] = members[alone]
     result = features.float().clone()
     result[clustered] = means

@@ -37,19 +37,19 @@ def _rank_by_rows(block: NDArray[np.float32], positives: Pairs) -> tuple[Integer
     ties = np.zeros(len(block), dtype=np.int64)
 
     def rank(row: int) -> None:
-        own = slice(bounds[row], bounds[row + 1])
-        if own.start == own.stop:
+        part = slice(bounds[row], bounds[row + 1])
+        if part.start == part.stop:
             return
-        distances, columns = block[row], positives.columns[own]
+        distances, columns = block[row], positives.columns[part]
         values = distances[columns]
         order = values.argsort(kind="stable")
         values, columns = values[order], columns[order]
         in_order = np.sort(distances)
         smaller = in_order.searchsorted(values)
         equal = in_order.searchsorted(values, side="right") - smaller
-        ranks[own] = smaller + 1
+        ranks[part] = smaller + 1
         for i in np.flatnonzero(equal > 1):
-            ranks[own.start + i] += np.count_nonzero(distances[: columns[i]] == values[i])
+            ranks[part.start + i] += np.count_nonzero(distances[: columns[i]] == values[i])
             ties[row] += equal[i] - np.count_nonzero(values == values[i])
 
     for_each(rank, len(block))

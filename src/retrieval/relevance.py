@@ -1,4 +1,4 @@
-"""Which gallery entries are right for a query, and which do not count."""
+"""Gallery entries that are right for a query, and those that do not count."""
 
 from typing import Literal, NamedTuple, TypeAlias, get_args
 

@@ -24,12 +24,12 @@ class _Places(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the blocks lie."""
+        """Device of the blocks."""
         return self._distance.device
 
     @abstractmethod
     def _rows(self, queries: Rows) -> list[Floats]:
-        """What `_order` needs of some queries, each array with one row a query."""
+        """Arguments of `_order` for some queries, each array with one row a query."""
 
     @abstractmethod
     def _order(self, *rows: Floats) -> tuple[Integers, NDArray[np.bool_]]:

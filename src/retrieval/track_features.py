@@ -86,6 +86,6 @@ def _weighted(gallery: Tensor, tracks: NDArray[np.int64], weights: Tensor) -> Te
     owner = torch.from_numpy(tracks).to(gallery.device)
     n_tracks = int(tracks.max(initial=-1)) + 1
     sums = torch.zeros(n_tracks, gallery.shape[1], device=gallery.device)
-    for own in torch.arange(len(gallery), device=gallery.device).split(_IMAGES):  # not all in float32 together
-        sums.index_add_(0, owner[own], gallery[own].float() * weights[own, None])
+    for part in torch.arange(len(gallery), device=gallery.device).split(_IMAGES):  # not all in float32 together
+        sums.index_add_(0, owner[part], gallery[part].float() * weights[part, None])
     return F.normalize(sums)

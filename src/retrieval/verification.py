@@ -25,7 +25,7 @@ class EqualError:
 
 @dataclass(frozen=True)
 class VerificationSummary:
-    """What a verification gets right, as `metrics.json` has it.
+    """Rates of a verification, as `metrics.json` has them.
 
     Attributes:
         tpr: True positive rate by false positive rate, `"0.001"`; None where there is none.
@@ -44,7 +44,7 @@ class VerificationSummary:
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """What deciding by a threshold gets right: a pair is accepted if its distance is at most the threshold.
+    """Decisions by a threshold: a pair is accepted if its distance is at most the threshold.
 
     The rates are exact, not interpolated, and false acceptance never exceeds what is asked for: where the distance of
     a negative pair is the first too many, all pairs at exactly its distance are rejected. Pairs at infinite distance,

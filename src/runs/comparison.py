@@ -18,7 +18,7 @@ MEASURES = ("mAP", "R1", "R5", "R10", "R20", "mINP")
 
 @dataclass(frozen=True)
 class Parameter:
-    """What differs between runs.
+    """Setting that differs between runs.
 
     Attributes:
         name: The setting that stands for all below.
@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between runs, and a row for each combination and task."""
+    """Differences between runs, and a row for each combination and task."""
 
     parameters: tuple[Parameter, ...]
     rows: tuple[Row, ...]
@@ -165,16 +165,16 @@ def _notes(measurements: Sequence[Measurement]) -> Iterable[str]:
         protocols[measurement.task][describe(measurement.result.protocol)] = None
         for package, version in measurement.versions.items():
             versions[package][str(version)] = None
-    for name, found in prints.items():
-        if len(found) > 1:
-            yield f"Data differ: {name} has the fingerprints {', '.join(found)}."
+    for name, fingerprints in prints.items():
+        if len(fingerprints) > 1:
+            yield f"Data differ: {name} has the fingerprints {', '.join(fingerprints)}."
     for task, rules in protocols.items():
         if len(rules) > 1:
             yield f"Protocols differ: {task} is {' or '.join(rules)}."
     revisions = dict.fromkeys(str(measurement.git) for measurement in measurements)
     if len(revisions) > 1:
         yield f"Revisions of the code differ: {', '.join(revisions)}."
-    differing = [f"{package} {' and '.join(found)}" for package, found in versions.items() if len(found) > 1]
+    differing = [f"{package} {' and '.join(many)}" for package, many in versions.items() if len(many) > 1]
     if differing:
         yield f"Library versions differ: {', '.join(differing)}."
 

@@ -65,7 +65,7 @@ def find_runs(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """
     if not paths:
         raise ConfigError("Which runs? Pass runs=[<run or sweep folder>, …].")
-    found: set[Path] = set()
+    finished: set[Path] = set()
     unfinished: set[Path] = set()
     for path in paths:
         given = Path(path)
@@ -74,13 +74,13 @@ def find_runs(paths: Sequence[str]) -> tuple[list[Path], list[Path]]:
         if not folders:
             raise ConfigError(f"No folder {path}; pass runs=[<run or sweep folder>, …].")
         for folder in folders:
-            found |= {file.parent for file in folder.rglob(METRICS_FILE)}
+            finished |= {file.parent for file in folder.rglob(METRICS_FILE)}
             unfinished |= {log.parent for name in ("train.log", "evaluate.log") for log in folder.rglob(name)}
-    unfinished -= found
-    if not found:
+    unfinished -= finished
+    if not finished:
         where = f"in or below {', '.join(paths)}" + (f" (unfinished runs: {len(unfinished)})" if unfinished else "")
         raise ConfigError(f"No metrics.json {where}; pass runs=[<run or sweep folder>, …].")
-    return sorted(found, key=_in_order), sorted(unfinished, key=_in_order)
+    return sorted(finished, key=_in_order), sorted(unfinished, key=_in_order)
 
 
 def _in_order(folder: Path) -> list[tuple[int, str]]:
@@ -127,21 +127,21 @@ def read_run(folder: Path) -> Iterator[Measurement]:
 
 def _settings(metrics: MetricsRecord) -> tuple[dict[str, Any], int]:
     """The flat configuration of a run and its seed."""
-    own, seed = flatten(metrics.config), metrics.seed
-    own = {key: value for key, value in own.items() if not (key == "data" and value is None)}
+    settings, seed = flatten(metrics.config), metrics.seed
+    settings = {key: value for key, value in settings.items() if not (key == "data" and value is None)}
     sha = ""
     if len(metrics.models) == 1:
         (model,) = metrics.models
         sha = model.checkpoint_sha
-        own |= flatten(model.views, "retrieval.")  # embeddings were made before this run's configuration
-    given = [source for source in (own.pop(key, None) for key in _SOURCES) if source]
+        settings |= flatten(model.views, "retrieval.")  # embeddings were made before this run's configuration
+    given = [source for source in (settings.pop(key, None) for key in _SOURCES) if source]
     training = _training(given[0], sha) if given and isinstance(given[0], str) else None
     if training is not None:
         before, seed = _settings(training)
-        own = before | own
+        settings = before | settings
     elif given:
-        own["weights"] = given[0]
-    return {key: value for key, value in own.items() if not _names_a_run(key)}, seed
+        settings["weights"] = given[0]
+    return {key: value for key, value in settings.items() if not _names_a_run(key)}, seed
 
 
 def _names_a_run(key: str) -> bool:
@@ -149,7 +149,7 @@ def _names_a_run(key: str) -> bool:
 
 
 def _training(source: str, sha: str) -> MetricsRecord | None:
-    """What the run says that made a checkpoint or an embeddings folder, if it is about the same weights."""
+    """Record of the run that made a checkpoint or an embeddings folder, if it is about the same weights."""
     for folder in Path(source).parents:
         if has_metrics(folder):
             metrics = read_metrics(folder)

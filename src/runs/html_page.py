@@ -125,11 +125,11 @@ def _picture(picture: Picture) -> str:
     width = _width(picture)
     content = base64.b64encode(picture.path.read_bytes()).decode()
     kind = ' class="narrow"' if width <= _NARROW else ""
-    said = escape(picture.caption)
+    caption = escape(picture.caption)
     return (
         f'<figure style="width: {width}px"><div class="wide">'
-        f'<img{kind} width="{width}" alt="{said}" src="data:image/png;base64,{content}">'
-        f"</div><figcaption>{said}</figcaption></figure>"
+        f'<img{kind} width="{width}" alt="{caption}" src="data:image/png;base64,{content}">'
+        f"</div><figcaption>{caption}</figcaption></figure>"
     )
 
 

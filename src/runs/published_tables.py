@@ -82,28 +82,28 @@ def read_table(name: str) -> PublishedTable:
     """
     if name not in names():
         raise ConfigError(f"No published table {name!r}; pass table=<one of {', '.join(names())}>.")
-    said: Any = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
-    digits = -2 if said["unit"] == "percent" else 0
-    places = [place.split() for place in said["places"]]
+    content: Any = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
+    digits = -2 if content["unit"] == "percent" else 0
+    places = [place.split() for place in content["places"]]
     rows = [
         PublishedRow(
             name=str(row["row"]),
             # Without `when` it is somebody else's method.
-            when=said.get("when", {}) | row["when"] if "when" in row else {},
+            when=content.get("when", {}) | row["when"] if "when" in row else {},
             results=tuple(
-                Result(data, task, _numbers(said["measures"], values, digits))
+                Result(data, task, _numbers(content["measures"], values, digits))
                 for (data, task), values in zip(places, row["values"], strict=True)
             ),
         )
-        for row in said["rows"]
+        for row in content["rows"]
     ]
     return PublishedTable(
         name=name,
-        title=said["title"],
-        source=said["source"],
-        remarks=said.get("remarks", ""),
-        measures=tuple(said["measures"]),
-        swept=tuple(said.get("swept", ())),
+        title=content["title"],
+        source=content["source"],
+        remarks=content.get("remarks", ""),
+        measures=tuple(content["measures"]),
+        swept=tuple(content.get("swept", ())),
         rows=tuple(rows),
     )
 

@@ -31,7 +31,7 @@ def our_table(comparison: Comparison) -> TextTable:
 
 
 def _along(parameters: Sequence[Parameter], labels: Mapping[str, str]) -> Iterator[str]:
-    """What changes together with each parameter, copies in `stages` apart."""
+    """Settings that change together with each parameter, copies in `stages` apart."""
     for parameter in parameters:
         others = [key for key in parameter.keys[1:] if not key.startswith(("stages.", "method._target_", "data."))]
         if others and parameter.name != "features":
@@ -62,18 +62,18 @@ def published_table(table: PublishedTable, comparison: Comparison) -> TextTable:
     return TextTable(f"{table.title} ({table.name})", columns, tuple(rows), notes, 4)
 
 
-def _unsaid(row: Row, comparison: Comparison, said: Mapping[str, Any]) -> dict[str, Any]:
+def _unsaid(row: Row, comparison: Comparison, fixed: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a row of ours that the published row beside does not fix."""
     return {
         parameter.name: row.values[parameter.name]
         for parameter in comparison.parameters
-        if parameter.name != "data" and not set(parameter.keys) & set(said)
+        if parameter.name != "data" and not set(parameter.keys) & set(fixed)
     }
 
 
 def _beside(row: Row, table: PublishedTable, values: Mapping[str, Any], labels: Mapping[str, str]) -> Iterator[str]:
-    said = ", ".join(f"{labels[name]}={as_text(value)}" for name, value in values.items() if value != ABSENT)
-    yield f"{OURS}, {said}" if said else OURS
+    options = ", ".join(f"{labels[name]}={as_text(value)}" for name, value in values.items() if value != ABSENT)
+    yield f"{OURS}, {options}" if options else OURS
     yield str(row.settings["data"])
     yield row.task
     yield from (_spread(row, measure, table.digits) for measure in table.measures)

@@ -1,4 +1,4 @@
-"""What runs found, beside what the papers print: on the terminal, as CSV and as one page."""
+"""Reports: numbers of runs beside those that papers print, on the terminal, as CSV and as one page."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,8 +65,8 @@ def write_report(
 def _compared(runs: Sequence[str], table: str | None, folder: Path, out: Console) -> tuple[str, list[Section]]:
     """Title and sections of several runs, whose tables are printed; see `write_report`."""
     chosen = None if table is None else read_table(table)
-    found, skipped = find_runs(runs)
-    measurements = [measurement for run in found for measurement in read_run(run)]
+    folders, skipped = find_runs(runs)
+    measurements = [measurement for run in folders for measurement in read_run(run)]
     comparison = compare(measurements)
     published = [chosen] if chosen is not None else _fitting(comparison)
     tables = [our_table(comparison), *(published_table(each, comparison) for each in published)]

@@ -1,4 +1,4 @@
-"""What is left of one run: its numbers, its embeddings, its checkpoint."""
+"""Remains of one run: its numbers, its embeddings, its checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +63,11 @@ def _embeddings(folders: list[Path], model: EmbeddingsMeta) -> Embeddings | str:
     """The first whole folder of embeddings of these weights."""
     for folder in folders:
         try:
-            found = read_embeddings(folder)
+            embeddings = read_embeddings(folder)
         except FileNotFoundError:
             continue
-        if found.meta.checkpoint_sha == model.checkpoint_sha:
-            return found
+        if embeddings.meta.checkpoint_sha == model.checkpoint_sha:
+            return embeddings
     return f"no whole embeddings folder of this model in {', '.join(dict.fromkeys(map(str, folders)))}"
 
 

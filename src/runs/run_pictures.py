@@ -64,13 +64,13 @@ def distances(run: FinishedRun, folder: Path) -> Section:
         kinds["distances_day_night.png"] = ("Pairs of day and night", domains)
     pictures, notes = [], []
     for name, (kind, apart) in kinds.items():
-        found = pair_distances(features, ids, apart)
-        if not len(found.same) or not len(found.others):
+        pairs = pair_distances(features, ids, apart)
+        if not len(pairs.same) or not len(pairs.others):
             notes.append(f"{kind} are left out: none is of the same vehicle, or none of different ones.")
             continue
-        draw_distances(found, kind, folder / name)
-        counts = f"{len(found.same):,} pairs of the same vehicle, {len(found.others):,} of different ones, of {some}"
-        counts += f"; {found.copies:,} pairs of copies left out" if found.copies else ""
+        draw_distances(pairs, kind, folder / name)
+        counts = f"{len(pairs.same):,} pairs of the same vehicle, {len(pairs.others):,} of different ones, of {some}"
+        counts += f"; {pairs.copies:,} pairs of copies left out" if pairs.copies else ""
         pictures.append(Picture(folder / name, f"{kind}: {counts}."))
     return Section(title, pictures=pictures, notes=notes)
 
@@ -130,9 +130,9 @@ def curves(run: FinishedRun, folder: Path) -> Section:
 
 def _stages(run: FinishedRun) -> list[Path]:
     """Folders of the stages that have logged, in the order in which they were trained."""
-    found = {log.parent.name: log.parent for log in sorted(run.path.glob("stages/*/metrics.csv"))}
+    folders = {log.parent.name: log.parent for log in sorted(run.path.glob("stages/*/metrics.csv"))}
     order: Mapping[str, Any] = run.metrics.config.get("stages", {})
-    return [found[name] for name in order if name in found]
+    return [folders[name] for name in order if name in folders]
 
 
 def trip_densities(run: FinishedRun, folder: Path) -> Section:

@@ -55,7 +55,7 @@ def run_sections(path: Path, folder: Path, vehicles: int, heat_maps: int, consol
 
 
 def _facts(run: FinishedRun) -> Iterator[tuple[str, str]]:
-    """What was run, with what, on what."""
+    """Facts of the run: method, data, code, libraries."""
     metrics, settings = run.metrics, run.measurement.settings
     yield "Folder", str(run.path)
     for name, key in (("Method", "method"), ("Backbone", "backbone.name")):
@@ -82,16 +82,16 @@ def _known(table: pd.DataFrame) -> str:
     counts = ", ".join(f"{count:,} {split}" for split, count in table["split"].value_counts(sort=False).items())
     columns = ("vehicle_id", "camera_id", "track_id", "timestamp", "domain", "colour", "type", "box", "mask")
     shares = {column: float(np.mean(known(table, column))) for column in columns}
-    said = (f"{column} {'' if share == 1 else f'({share:.0%})'}".strip() for column, share in shares.items() if share)
-    return f"{counts} images; {', '.join(said)}"
+    parts = (f"{column} {'' if share == 1 else f'({share:.0%})'}".strip() for column, share in shares.items() if share)
+    return f"{counts} images; {', '.join(parts)}"
 
 
 def _breakdowns(metrics: MetricsRecord) -> Section:
     """Mean AP of the queries of each camera, domain, colour and type: a table each, with a column a task."""
-    found = metrics.breakdowns
+    breakdowns = metrics.breakdowns
     tables = []
-    for column in dict.fromkeys(column for groups in found.values() for column in groups):
-        means = {task: groups[column] for task, groups in found.items() if column in groups}
+    for column in dict.fromkeys(column for groups in breakdowns.values() for column in groups):
+        means = {task: groups[column] for task, groups in breakdowns.items() if column in groups}
         groups = sorted({group for mean in means.values() for group in mean}, key=_in_order)
         rows = tuple((g, *(f"{mean[g]:.3f}" if g in mean else "–" for mean in means.values())) for g in groups)
         tables.append(TextTable(f"mAP by {column.removesuffix('_id')} of the query", ("", *means), rows, (), 1))

@@ -52,8 +52,8 @@ def _curves(rows: Sequence[Row], x: Parameter, parameters: Sequence[Parameter]) 
     others = [p.name for p in parameters if p is not x and len({as_text(row.values[p.name]) for row in rows}) > 1]
     curves: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        said = ", ".join(f"{labels[name]} {as_text(row.values[name])}" for name in others)
-        curves[said or f"ours, {row.settings['data']}"].append(row)
+        label = ", ".join(f"{labels[name]} {as_text(row.values[name])}" for name in others)
+        curves[label or f"ours, {row.settings['data']}"].append(row)
     return curves
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: where their configurations are, and one sentence for the user when something is wrong."""
+"""Frame of all commands: their configuration, and one sentence for the user when something is wrong."""
 
 import os
 import sys

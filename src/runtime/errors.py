@@ -1,4 +1,4 @@
-"""What every command does around its work: one sentence for the user when something is wrong."""
+"""Errors in one sentence for the user, around the work of every command."""
 
 import difflib
 import logging
@@ -79,10 +79,10 @@ def one_sentence_errors() -> Iterator[None]:
 
 
 def sentence(error: BaseException) -> str:
-    """What an error says; torch puts the traceback of a loader process before it."""
-    said = str(error).strip()
-    wrapped = said.startswith("Caught ") and "Original Traceback" in said
-    return said.splitlines()[-1].partition(": ")[2] if wrapped else said
+    """The sentence of an error; torch puts the traceback of a loader process before it."""
+    text = str(error).strip()
+    wrapped = text.startswith("Caught ") and "Original Traceback" in text
+    return text.splitlines()[-1].partition(": ")[2] if wrapped else text
 
 
 def end_job(reason: str | int) -> NoReturn:
@@ -101,6 +101,6 @@ def end_job(reason: str | int) -> NoReturn:
 
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         sys.exit(reason)
-    said = reason if isinstance(reason, str) else f"Error: a process of this job ended with exit code {reason}."
-    log.error(said)
-    raise CompactHydraException(said)
+    message = reason if isinstance(reason, str) else f"Error: a process of this job ended with exit code {reason}."
+    log.error(message)
+    raise CompactHydraException(message)

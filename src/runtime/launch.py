@@ -13,7 +13,7 @@ from src.runtime.processes import launched
 
 
 def local_processes(trainer: DictConfig) -> int:
-    """How many processes this machine must start for a trainer: 1 without DDP or after a launcher has started them.
+    """Number of processes that this machine must start for a trainer: 1 without DDP or if a launcher started them.
 
     Raises:
         ConfigError: If a launcher has started others than the trainer asks for, or there is none and the trainer asks
@@ -69,18 +69,18 @@ def relaunch(module: str, processes: int) -> None:
     # The parent has written .hydra already.
     command += [f"hydra.run.dir={hydra.runtime.output_dir}", "hydra.output_subdir=null"]
     threads = max(1, (os.cpu_count() or 1) // processes)
-    told = False
+    terminated = False
 
     def pass_on(*_: object) -> None:
-        nonlocal told
-        told = True
+        nonlocal terminated
+        terminated = True
         torchrun.terminate()
 
     with subprocess.Popen(command, env={"OMP_NUM_THREADS": str(threads), **os.environ}) as torchrun:
         before = signal.signal(signal.SIGTERM, pass_on)  # else the processes would train on without this one
         code = torchrun.wait()
         signal.signal(signal.SIGTERM, before)
-    if told:
+    if terminated:
         sys.exit(128 + signal.SIGTERM)
     if code:
         end_job(code)

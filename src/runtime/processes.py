@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Launched(NamedTuple):
-    """Who started this process, and among how many.
+    """Launcher of this process, and its place among the others.
 
     Attributes:
         by: `"torchrun"` or `"srun"`.
@@ -22,7 +22,7 @@ class Launched(NamedTuple):
 
 
 def launched() -> Launched | None:
-    """What this process is among those of its launcher; None if it was started alone.
+    """This process among those of its launcher; None if it was started alone.
 
     A single task of srun counts as alone: it may start the processes of its node itself.
     """
@@ -35,7 +35,7 @@ def launched() -> Launched | None:
 
 
 def run_id() -> str:
-    """What tells a run's folder from others of its name, the same in all its processes.
+    """Name that tells a run's folder from others, the same in all its processes.
 
     It is the time of the start. Processes of torchrun take that of the quickest, from the store that their agents
     share; those of srun take the numbers of their job and step instead.

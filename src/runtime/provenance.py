@@ -1,4 +1,4 @@
-"""What made a result: the commit, the versions of packages, the hash of a file."""
+"""Makers of a result: the commit, the versions of packages, the hash of a file."""
 
 import hashlib
 import platform
@@ -34,10 +34,10 @@ def git_revision() -> str | None:
     """The commit of this code, with `-dirty` if files differ from it; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        described = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return described.stdout.strip()
 
 
 def file_sha(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What `${…}` may call in a configuration."""
+"""Functions that a configuration may call as `${…}`."""
 
 import secrets
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run knows of the sweep it is a job of."""
+"""Sweeps, as a job of one sees them."""
 
 from pathlib import Path
 

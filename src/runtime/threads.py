@@ -37,7 +37,7 @@ def for_each(function: Callable[[int], None], count: int) -> None:
 
 
 def map_each(function: Callable[[int], T], count: int) -> list[T]:
-    """What `function` makes of 0 … count − 1, computed like `for_each`."""
+    """Results of `function` for 0 … count − 1, computed like `for_each`."""
     results: dict[int, T] = {}
     for_each(lambda number: results.update({number: function(number)}), count)
     return [results[number] for number in range(count)]

@@ -31,6 +31,6 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
 
 
 def remedy(number: int | None) -> str:
-    """What helps against an error of writing, by its `errno`: room on a full disk, else another folder."""
+    """Remedy against an error of writing, by its `errno`: room on a full disk, else another folder."""
     full = number in (errno.ENOSPC, errno.EDQUOT)
     return "Make room there, or choose another folder" if full else "Choose another folder"

@@ -32,7 +32,7 @@ class Distance(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where the blocks lie."""
+        """Device of the blocks."""
         ...
 
     def block(self, queries: Rows, gallery: Rows) -> Tensor:
@@ -91,7 +91,7 @@ class FeatureDistance:
 
     @property
     def device(self) -> torch.device:
-        """Where the features lie."""
+        """Device of the features."""
         return self._query.device
 
     def block(self, queries: Rows, gallery: Rows) -> Tensor:
@@ -127,16 +127,16 @@ class FeatureDistance:
         """
         distances = torch.empty(len(queries), device=self.device)
 
-        def fill(own: slice) -> None:
-            query, entry = self._query[queries[own]].float(), self._gallery[gallery[own]].float()
-            query_squares, entry_squares = self._query_squares[queries[own]], self._gallery_squares[gallery[own]]
+        def fill(part: slice) -> None:
+            query, entry = self._query[queries[part]].float(), self._gallery[gallery[part]].float()
+            query_squares, entry_squares = self._query_squares[queries[part]], self._gallery_squares[gallery[part]]
             if self._normalised:
                 query /= _norms(query_squares)[:, None]
                 entry /= _norms(entry_squares)[:, None]
             squares = query.sub_(entry).square_().sum(dim=1)
             if self._normalised:
                 squares[(query_squares == 0) | (entry_squares == 0)] = 2  # at a right angle, as in a block
-            distances[own] = from_squared(squares, self._metric)
+            distances[part] = from_squared(squares, self._metric)
 
         _in_parts(fill, len(queries), _CPU_PAIRS, self.device)
         return distances

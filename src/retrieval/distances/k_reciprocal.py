@@ -117,7 +117,7 @@ class KReciprocalDistance:
 
     @property
     def device(self) -> torch.device:
-        """Where the blocks lie."""
+        """Device of the blocks."""
         return self._everything.device
 
     def block(self, queries: Rows, gallery: Rows) -> Tensor:
@@ -162,10 +162,10 @@ def _neighbours(
     farthest = np.empty(count)
     rows = block_rows(count, block_mb)
     for start in range(0, count, rows):
-        own = slice(start, min(start + rows, count))
-        block = distance.block(own, slice(0, count))
-        lists[own], distances[own] = (part.cpu().numpy() for part in nearest(block, k))
-        farthest[own] = block.amax(dim=1).double().square().cpu().numpy()
+        images = slice(start, min(start + rows, count))
+        block = distance.block(images, slice(0, count))
+        lists[images], distances[images] = (part.cpu().numpy() for part in nearest(block, k))
+        farthest[images] = block.amax(dim=1).double().square().cpu().numpy()
         del block  # before the next one is made
     return lists, distances, np.maximum(farthest, np.finfo(np.float32).tiny)
 
@@ -220,12 +220,12 @@ def _measured(
 
 
 def _reciprocal(lists: Integers) -> NDArray[np.bool_]:
-    """Which of an image's neighbours have the image among theirs, `(N, k)`."""
+    """Mask of an image's neighbours that have the image among theirs, `(N, k)`."""
     mutual = np.empty(lists.shape, dtype=bool)
     for start in range(0, len(lists), _CHUNK):
-        own = slice(start, start + _CHUNK)
-        images = np.arange(len(lists))[own, None, None]
-        mutual[own] = (lists[lists[own]] == images).any(axis=2)
+        part = slice(start, start + _CHUNK)
+        images = np.arange(len(lists))[part, None, None]
+        mutual[part] = (lists[lists[part]] == images).any(axis=2)
     return mutual
 
 

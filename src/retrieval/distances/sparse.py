@@ -51,11 +51,11 @@ class SparseRows:
 
     def row(self, number: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Columns and values of one row."""
-        own = slice(self.starts[number], self.starts[number + 1])
-        return self.columns[own], self.values[own]
+        entries = slice(self.starts[number], self.starts[number + 1])
+        return self.columns[entries], self.values[entries]
 
     def positions(self, rows: NDArray[np.integer]) -> tuple[Integers, Integers]:
-        """Where the entries of some rows lie: for each entry, which of `rows` it belongs to, and its position."""
+        """Positions of the entries of some rows: for each entry, which of `rows` it belongs to, and its place."""
         first = self.starts[rows]
         lengths = self.starts[rows + 1] - first
         which = np.repeat(np.arange(len(rows)), lengths)

@@ -68,7 +68,7 @@ class LogNormal:
 
 @dataclass(frozen=True)
 class TripModel:
-    """What training trips look like: road distance between two cameras and time between two sightings of a vehicle.
+    """Trips in training: road distance between two cameras and time between two sightings of a vehicle.
 
     Attributes:
         spatial: Density of the distances; None if the cameras' distances are unknown.
@@ -137,9 +137,9 @@ def trips(
     order = np.argsort(vehicle, kind="stable")
     starts = np.flatnonzero(np.diff(vehicle[order], prepend=vehicle[order][:1] - 1))
     gaps, distances = [np.empty(0)], [np.empty(0)]
-    for own in np.split(order, starts[1:]):
-        one, other = np.triu_indices(len(own), 1)
-        one, other = own[one], own[other]
+    for sightings in np.split(order, starts[1:]):
+        one, other = np.triu_indices(len(sightings), 1)
+        one, other = sightings[one], sightings[other]
         apart = camera[one] != camera[other]
         one, other = one[apart], other[apart]
         gaps.append(np.abs(time[one] - time[other]))

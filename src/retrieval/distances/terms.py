@@ -29,7 +29,7 @@ class Term(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the blocks lie."""
+        """Device of the blocks."""
         return self._device
 
     @abstractmethod
@@ -155,7 +155,7 @@ class Sum:
 
     @property
     def device(self) -> torch.device:
-        """Where the blocks lie."""
+        """Device of the blocks."""
         return self._parts[0].device
 
     def block(self, queries: Rows, gallery: Rows) -> Tensor:
@@ -193,7 +193,7 @@ class Part:
 
     @property
     def device(self) -> torch.device:
-        """Where the blocks lie."""
+        """Device of the blocks."""
         return self._everything.device
 
     def block(self, queries: Rows, gallery: Rows) -> Tensor:

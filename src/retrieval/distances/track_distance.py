@@ -36,7 +36,7 @@ class TrackDistance:
 
     @property
     def device(self) -> torch.device:
-        """Where the blocks lie."""
+        """Device of the blocks."""
         return self._images.device
 
     def block(self, queries: Rows, gallery: Rows) -> Tensor:
@@ -70,8 +70,8 @@ def label_of_track(name: str, labels: Labels, tracks: Labels) -> Integers:
     mixed = np.flatnonzero(values[first][track] != values)
     if len(mixed) > 0:
         image = mixed[0]
-        found = f"{values[first[track[image]]]} and {values[image]}"
+        both = f"{values[first[track[image]]]} and {values[image]}"
         raise ValueError(
-            f"Track {unique[track[image]]} has both {found} in {name}: a track shows one vehicle and camera."
+            f"Track {unique[track[image]]} has both {both} in {name}: a track shows one vehicle and camera."
         )
     return values[first]

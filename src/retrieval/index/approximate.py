@@ -102,27 +102,27 @@ class ApproximateEntries:
             return indices, distances
         rows = block_rows(wanted * dimension, _BLOCK_MB)
         for start in range(0, len(queries), rows):
-            own = slice(start, start + rows)
-            found, squares = self._candidates(queries[own], wanted)
+            part = slice(start, start + rows)
+            candidates, squares = self._candidates(queries[part], wanted)
             values = from_squared(torch.from_numpy(squares), self._metric).numpy()
-            values[found < 0] = np.inf
-            order = np.lexsort((found, values))[:, :k]
-            indices[own, : order.shape[1]] = np.take_along_axis(found, order, axis=1)
-            distances[own, : order.shape[1]] = np.take_along_axis(values, order, axis=1)
+            values[candidates < 0] = np.inf
+            order = np.lexsort((candidates, values))[:, :k]
+            indices[part, : order.shape[1]] = np.take_along_axis(candidates, order, axis=1)
+            distances[part, : order.shape[1]] = np.take_along_axis(values, order, axis=1)
         return indices, distances
 
     def _candidates(self, queries: np.ndarray, k: int) -> Found:
-        """What FAISS finds, and the squared distances."""
+        """Places that FAISS finds, and the squared distances."""
         if self._kind == "hnsw":
             effort = self._faiss.SearchParametersHNSW(efSearch=max(self._options["ef_search"], k))
         else:
             effort = self._faiss.SearchParametersIVF(nprobe=self._options["n_probes"])
         if self._kind == "ivf_pq":
-            squares, found = self._structure.search(queries, k, params=effort)
-            return found, squares.clip(min=0)
-        _, found, features = self._structure.search_and_reconstruct(queries, k, params=effort)
+            squares, candidates = self._structure.search(queries, k, params=effort)
+            return candidates, squares.clip(min=0)
+        _, candidates, features = self._structure.search_and_reconstruct(queries, k, params=effort)
         features -= queries[:, None]
-        return found, torch.from_numpy(features).square_().sum(dim=2).numpy()
+        return candidates, torch.from_numpy(features).square_().sum(dim=2).numpy()
 
     def write(self, path: Path) -> None:
         """Writes everything but the options."""

@@ -1,4 +1,4 @@
-"""What an index searches in, and the simplest: the features themselves."""
+"""Entries that an index searches in, and the simplest: the features themselves."""
 
 from pathlib import Path
 from typing import Protocol, Self

@@ -105,7 +105,7 @@ class Index:
 
     @property
     def dimension(self) -> int:
-        """How many numbers a feature has."""
+        """Length of a feature."""
         return self._entries.shape[1]
 
     def search(self, query: Features, k: int) -> Found:
@@ -226,7 +226,7 @@ def recall(found: Found, exact: Found) -> float:
             f"found has {n_queries} lists of {k} and exact {n_exact} of {longer}, expected as many lists, no shorter."
         )
     near = (exact[0] >= 0) & (exact[1] <= exact[1][:, k - 1 : k])
-    hits = np.array([np.isin(mine, his[own]).sum() for mine, his, own in zip(found[0], exact[0], near, strict=True)])
+    hits = np.array([np.isin(mine, his[rows]).sum() for mine, his, rows in zip(found[0], exact[0], near, strict=True)])
     wanted = (exact[0][:, :k] >= 0).sum(axis=1)
     return float(np.minimum(hits, wanted).sum() / wanted.sum()) if wanted.any() else float("nan")
 

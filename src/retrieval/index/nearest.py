@@ -88,9 +88,9 @@ def search(
             row_keys = np.arange(len(listed))[:, None] * n_gallery
             exact[torch.from_numpy(np.isin(row_keys + listed, ignored.rows * n_gallery + ignored.columns))] = torch.nan
         order, values = (part.cpu().numpy() for part in nearest(exact, min(k, wanted)))
-        found = np.take_along_axis(listed, order, axis=1)
-        indices[start:stop, : found.shape[1]] = np.where(order < 0, -1, found)
-        distances[start:stop, : found.shape[1]] = values
+        columns = np.take_along_axis(listed, order, axis=1)
+        indices[start:stop, : columns.shape[1]] = np.where(order < 0, -1, columns)
+        distances[start:stop, : columns.shape[1]] = values
     return indices, distances
 
 

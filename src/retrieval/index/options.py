@@ -41,7 +41,7 @@ def check(owner: str, options: Mapping[str, int | None], defaults: Mapping[str, 
 
 
 def codes(kind: IndexKind | str) -> int:
-    """How many codes a kind learns, beside its lists."""
+    """Number of codes that a kind learns, beside its lists."""
     return _CODES if kind == "ivf_pq" else 1
 
 

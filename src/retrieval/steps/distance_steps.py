@@ -113,10 +113,10 @@ class AttributeConstraint(Step):
             raise self.refusal(f"finds no column {sorted(missing)[0]!r} in {source}, only {list(labels)}.")
         if labels["path"].duplicated().any():
             raise self.refusal(f"finds {labels['path'][labels['path'].duplicated()].iloc[0]} in {source} twice.")
-        found = labels.set_index("path").reindex(state.records["path"])
-        if found[["colour", "type"]].isna().all(axis=None):
+        names = labels.set_index("path").reindex(state.records["path"])
+        if names[["colour", "type"]].isna().all(axis=None):
             raise self.refusal(f"finds none of the test images in {source}; paths start at the data set's folder.")
-        return found
+        return names
 
 
 def _mismatch(rows: pd.DataFrame, columns: pd.DataFrame, *, of: pd.Series, weight: float, state: State) -> Term:

@@ -18,7 +18,7 @@ Scale = Metric | Literal["reranked", "summed", "places"]
 
 @dataclass(frozen=True)
 class Context:
-    """What steps may know beside the images at hand.
+    """Knowledge of steps beside the images at hand.
 
     Attributes:
         train: Records of the training images.
@@ -84,7 +84,7 @@ class State:
 
     @property
     def device(self) -> torch.device:
-        """Where features and distances lie."""
+        """Device of features and distances."""
         return self.features.device
 
     def with_query(self, query: Tensor) -> "State":

@@ -1,4 +1,4 @@
-"""What a step is."""
+"""The step, base of all post-processing."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
