@@ -49,7 +49,7 @@ class Count(TorchDispatchMode):
         super().__init__()
         self.bytes = self.flops = self.seconds = 0.0
         self.operations = self.alive = self.peak = 0
-        self.seconds_of: collections.Counter[str] = collections.Counter()
+        self.seconds_of: dict[str, float] = collections.defaultdict(float)
         self._known: set[int] = set()
 
     def keep(self, tensor: Tensor) -> None:
@@ -141,7 +141,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for method in args.methods:
         c = count(method, args)
-        most = ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in c.seconds_of.most_common(3))
+        longest = sorted(c.seconds_of, key=c.seconds_of.__getitem__, reverse=True)[:3]
+        most = ", ".join(f"{name} {c.seconds_of[name] * 1e3:.1f}" for name in longest)
         cells = [f"`{method}`", f"{c.seconds * 1e3:.1f}", f"{c.seconds / plain.seconds:.2f}", f"{c.flops / 1e12:.2f}"]
         cells += [f"{c.bytes / 1e9:.0f}", f"{c.operations}", f"{c.peak / 1e9:.1f}", f"{c.peak / plain.peak:.2f}", most]
         print("|", " | ".join(cells), "|", flush=True)

@@ -33,7 +33,8 @@ def gradient(x: Tensor, grad: Tensor, beta: float, window: int) -> Tensor:
         return out
     count = max(1, CHUNK // x[0].numel())
     wide = torch.promote_types(x.dtype, torch.float32)
-    slopes = [torch.empty_like(out[:count], dtype=wide) for _ in range(3)]
+    part = out[:count]  # not always dense, if samples do not lie one after the other
+    slopes = [torch.empty_strided(part.shape, part.stride(), dtype=wide, device=x.device) for _ in range(3)]
     with _on(x.device):
         for t, g, result in zip(
             *(maps.split(count) for maps in (_laid_as(out, x), _laid_as(out, grad), out)), strict=True

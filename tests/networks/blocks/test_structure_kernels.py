@@ -52,6 +52,7 @@ LAYOUTS = {
     "rows last": lambda x: x,
     "channels last": lambda x: x.to(memory_format=torch.channels_last),
     "turned": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+    "samples inside": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
     "cut out": lambda x: torch.nn.functional.pad(x, (1, 2, 0, 1, 2, 0))[:, 2:, :-1, 1:-2],
 }
 
@@ -79,7 +80,7 @@ def test_take_any_layout_and_precision(kernels, layout, dtype):
 
 
 @pytest.mark.parametrize("shape", [(3, 2, 1, 5), (1, 1, 1, 1), (1, 5, 3, 2)])
-@pytest.mark.parametrize("layout", ["rows last", "channels last"])
+@pytest.mark.parametrize("layout", ["rows last", "channels last", "samples inside"])
 def test_cover_maps_of_any_size_with_any_number_of_programs(kernels, monkeypatch, shape, layout):
     for name, value in (("CHUNK", 20), ("TILE", 16), ("ROW", 4), ("ACROSS", 4)):
         monkeypatch.setattr(kernels, name, value)
