@@ -17,6 +17,7 @@ from src.methods.attributes import AttributeClassifier
 from src.methods.bot import BoT
 from src.methods.dfr_st import DFRST
 from src.methods.dndm import DNDM, DNDMReleased
+from src.methods.transreid import TransReID
 from src.methods.vehiclenet import VehicleNet
 from src.networks import Backbone, StructureEnhancement
 from src.networks.blocks import structure
@@ -26,6 +27,7 @@ from src.training.host_copy import HostCopy
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).parents[2]
 NAMES = {"colour": ["red", "white"], "type": ["sedan", "truck"]}
+SIDES = {"camera": ["1", "2"], "view": ["front", "rear"]}
 METHODS = {
     "bot": lambda backbone: BoT(backbone, 4),
     "dndm": lambda backbone: DNDM(backbone, 4),
@@ -34,6 +36,7 @@ METHODS = {
     "vehiclenet": lambda backbone: VehicleNet(backbone, 4, dimension=16),
     "attribute_guided": lambda backbone: AttributeGuided(backbone, 4, NAMES, dimension=16, attribute_dimension=8),
     "attribute_classifier": lambda backbone: AttributeClassifier(backbone, 4, NAMES, dimension=16),
+    "transreid": lambda _: TransReID(Backbone("vit_tiny_patch16_224", image_size=64), 4, SIDES),
 }
 
 
@@ -73,6 +76,8 @@ def batch():
         "domain": torch.tensor([0, 1]).repeat(4),
         "colour": torch.tensor([0, 1, -1, 0, 1, -1, 0, 1]),
         "type": torch.randint(0, 2, (8,)),
+        "camera": torch.tensor([0, 1, -1, 0, 1, -1, 0, 1]),
+        "view": torch.randint(0, 2, (8,)),
     }
 
 

@@ -10,12 +10,14 @@ from src.methods.attributes import AttributeClassifier
 from src.methods.bot import BoT
 from src.methods.dfr_st import DFRST
 from src.methods.dndm import DNDM, DNDMReleased
+from src.methods.transreid import TransReID
 from src.methods.vehiclenet import VehicleNet
 from src.networks import Backbone
 from src.networks.blocks.covariance import mean_covariance
 from tests.made_up_device import OnDevice
 
 NAMES = {"colour": ["red", "white"], "type": ["sedan", "truck"]}
+SIDES = {"camera": ["1", "2"], "view": ["front", "rear"]}
 METHODS = {
     "bot": lambda backbone: BoT(backbone, 4),
     "bot, other options": lambda backbone: BoT(
@@ -28,6 +30,7 @@ METHODS = {
     "vehiclenet": lambda backbone: VehicleNet(backbone, 4, dimension=16),
     "attribute_guided": lambda backbone: AttributeGuided(backbone, 4, NAMES, dimension=16, attribute_dimension=8),
     "attribute_classifier": lambda backbone: AttributeClassifier(backbone, 4, NAMES, dimension=16),
+    "transreid": lambda _: TransReID(Backbone("vit_tiny_patch16_224", image_size=64), 4, SIDES),
 }
 
 
@@ -48,6 +51,8 @@ def batch_of(method):
         "domain": torch.tensor([0, 1]).repeat(4),
         "colour": torch.tensor([0, 1, -1, 0, 1, -1, 0, 1]),
         "type": torch.randint(0, 2, (8,)),
+        "camera": torch.tensor([0, 1, -1, 0, 1, -1, 0, 1]),
+        "view": torch.randint(0, 2, (8,)),
     }
     return method.on_before_batch_transfer(batch, 0)  # as Lightning does while the batch is on the host
 
