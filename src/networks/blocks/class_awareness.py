@@ -106,7 +106,8 @@ class ClassAwareness(nn.Module):
             w1, w2 = self.project.weight.flatten(1), self.restore.weight.flatten(1)
             scale, shift = self._affine(x)  # P = scale ⊙ W1 T + shift
             scaled = scale[:, None] * w1
-            matrix, vector = w2 @ scaled, w2 @ shift
+            vector = w2 @ shift
+        matrix = w2 @ scaled  # in half precision under autocast, where the convolution would round it anyway
         y = F.conv2d(x, matrix[:, :, None, None].to(x.dtype), vector.to(x.dtype))
         bias = self.restore.get_parameter("bias")[:, None, None].to(y.dtype)
         if exchange is not None:

@@ -32,4 +32,7 @@ class GlareSuppression(nn.Module):
             Features of the shape of `x`.
         """
         mask = F.adaptive_max_pool2d(glare.to(x.dtype), x.shape[2:])
-        return x - self.alpha * torch.sigmoid(self.projection(torch.cat([x, mask], dim=1))) * x
+        # [T ; M_G] · V in two parts and T − α M ⊙ T as one product: each would be another pass over the features.
+        of_features, of_mask = self.projection.weight.split([x.shape[1], 1], dim=1)
+        logits = F.conv2d(x, of_features) + of_mask.to(x.dtype) * mask
+        return x * (1 - self.alpha * torch.sigmoid(logits))
