@@ -191,8 +191,8 @@ def _linker(cfg: DictConfig, gallery: Gallery, given: TravelTimes | None) -> Lin
     for weight in weights if trips is not None else (0.0,):
         distance = link_distances(rest, trips=trips, camera_distances=training.camera_distances, weight=weight)
         candidates = _THRESHOLDS if cfg.threshold is None else [float(cfg.threshold)]
-        threshold = choose_threshold(distance, never, rest.vehicles, candidates)
-        found.append((pair_f1(cluster(distance, never, threshold), rest.vehicles), -weight, threshold))
+        threshold = choose_threshold(distance, never, rest, candidates)
+        found.append((pair_f1(cluster(distance, never, threshold), rest), -weight, threshold))
     score, weight, threshold = max(found)
     log.info(
         "On %d training vehicles: threshold %.3f, weight %.2f (F1 of pairs %.3f).",

@@ -229,7 +229,7 @@ def trips_table(tracks: TrackTable, groups: NDArray[np.int64]) -> pd.DataFrame:
 def choose_threshold(
     distance: NDArray[np.float64],
     never: NDArray[np.bool_],
-    vehicles: NDArray[np.int64],
+    tracks: TrackTable,
     candidates: Sequence[float],
 ) -> float:
     """The threshold whose groups of tracks of known vehicles have the best pairwise F1.
@@ -237,17 +237,19 @@ def choose_threshold(
     Args:
         distance: `(T, T)` of those tracks.
         never: See `cluster`.
-        vehicles: Of each track.
+        tracks: Those tracks.
         candidates: Thresholds to try, ascending.
     """
-    return max(candidates, key=lambda threshold: pair_f1(cluster(distance, never, threshold), vehicles))
+    return max(candidates, key=lambda threshold: pair_f1(cluster(distance, never, threshold), tracks))
 
 
-def pair_f1(groups: NDArray[np.int64], vehicles: NDArray[np.int64]) -> float:
-    """F1 of the pairs of tracks that are in one group against those that are of one vehicle."""
-    together = groups[:, None] == groups[None, :]
-    same = vehicles[:, None] == vehicles[None, :]
-    np.fill_diagonal(together, False)
-    np.fill_diagonal(same, False)
+def pair_f1(groups: NDArray[np.int64], tracks: TrackTable) -> float:
+    """F1 of the pairs of tracks in one group against those of one vehicle; only pairs at two cameras count.
+
+    Without that rule vehicles that come back to a camera, where they look alike, would hide those that go on.
+    """
+    apart = tracks.cameras[:, None] != tracks.cameras[None, :]
+    together = apart & (groups[:, None] == groups[None, :])
+    same = apart & (tracks.vehicles[:, None] == tracks.vehicles[None, :])
     right = (together & same).sum()
     return float(2 * right / max(together.sum() + same.sum(), 1))
