@@ -100,6 +100,5 @@ class TransReID(ReIDMethod):
 
     def _side_of(self, batch: Batch) -> list[Tensor]:
         """Places of the images' cameras and views among the names, -1 where a batch does not know them."""
-        images = batch["image"]
-        unknown = torch.full((len(images),), -1, dtype=torch.long, device=images.device)
+        unknown = torch.full_like(batch["image"][:, 0, 0, 0], -1, dtype=torch.long)
         return [batch.get(kind, unknown) for kind in self.side]

@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from src.checkpoints import exporting
+from src.checkpoints.exporting import Exportable
 from src.embed import Embedder
+from src.methods.bot import BoT
+from src.methods.transreid import TransReID
+from src.networks import Backbone
 from src.runtime.errors import ConfigError
 
 TINY = (
@@ -105,3 +109,19 @@ def test_wrong_formats_are_refused(exported, monkeypatch):
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None if name == "onnx" else find(name))
     with pytest.raises(ConfigError, match=r"needs onnx: pip install 'vehicle-reid\[export\]'"):
         exported("bot", format="onnx")
+
+
+@pytest.mark.parametrize("method", ["bot", "transreid"])
+def test_transformers_export_for_any_batch(method):
+    backbone = Backbone("vit_tiny_patch16_224", image_size=32, patch_stride=8)
+    made = (
+        BoT(backbone, 3, pooling="class_token")
+        if method == "bot"
+        else TransReID(backbone, 3, {"camera": ["a 1", "a 2"]})
+    )
+    network = Exportable(made).eval()
+    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    shapes = {"inputs": ({0: torch.export.Dim("batch", min=1, max=64)},)}
+    with torch.no_grad():
+        program = torch.export.export(network, (images[:2],), dynamic_shapes=shapes).module()
+        torch.testing.assert_close(program(images), network(images))

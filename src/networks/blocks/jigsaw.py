@@ -64,4 +64,4 @@ class Jigsaw(nn.Module):
         pieces = [mixed[:, length * part : length * (part + 1)] for part in range(self.parts)]
         # all parts at once: the layer is the same
         tokens = torch.cat([torch.cat([prefix, piece], dim=1) for piece in pieces])
-        return [*self.layer(tokens)[:, 0].chunk(self.parts)]
+        return [*self.layer(tokens)[:, 0].unflatten(0, (self.parts, -1)).unbind(0)]
