@@ -160,7 +160,7 @@ def test_what_does_not_fit(convert):
     with pytest.raises(ConfigError, match=r"has 20 embeddings .* method\.side=\['camera', 'view'\] does not explain"):
         convert(network, "transforms.size=64")
     with pytest.raises(
-        ValueError, match=r"for images of 76 pixels with a patch every 12: .* another shape \['.*pos_embed"
+        ValueError, match=r"for images of 76 pixels with a patch every 12: 1 of another shape \(.*pos_embed \(1, 26"
     ):
         convert(network, "transforms.size=76", "method.side=[camera]")
     with pytest.raises(ConfigError, match=r"no name begins with base\.blocks\.; pass method=bot"):
