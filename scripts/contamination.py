@@ -17,7 +17,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from src.config.pools import complete_pools
+from src.config.checks import check_command
+from src.config.schema import ContaminationConfig
 from src.runs.published_tables import read_table
 from src.runtime.command import command
 from src.runtime.console import console
@@ -41,11 +42,11 @@ def run(cfg: DictConfig) -> pd.DataFrame:
     from src.figures.contamination_curves import draw_contamination
     from src.runtime.launch import local_processes
 
+    check_command(cfg, ContaminationConfig)
     if not cfg.checkpoint:
         raise ConfigError("Pass checkpoint=<run>/stages/<stage>/last.ckpt: damaged images must be embedded anew.")
     if local_processes(cfg.trainer) > 1:
         raise ConfigError("scripts.contamination runs in one process; pass trainer.devices=1.")
-    complete_pools(cfg)
     out, rows = Path(cfg.paths.run_dir), []
     for kind in cfg.kinds:
         for share in cfg.shares:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from src.config.checks import check_targets
-from src.config.pools import complete_pools
+from src.config.checks import check_command
+from src.config.schema import MakeMasksConfig
 from src.data import image_path, read_image
 from src.networks.backbone.weights import read_state_dict
 from src.runtime.command import command
@@ -41,11 +41,10 @@ def main(cfg: DictConfig) -> None:
 
 def run(cfg: DictConfig) -> pd.DataFrame:
     """Writes the masks and the CSV file; returns path and mask of each image that has one."""
+    check_command(cfg, MakeMasksConfig)
     model, vehicles = load_model(cfg.model, cfg.weights, list(cfg.classes))
     if not cfg.get("data"):
         raise ConfigError("Whose masks? Pass data=<data set> and data.root=<its folder>.")
-    complete_pools(cfg)
-    check_targets(cfg)
     if "sources" in cfg.data:
         raise ConfigError(f"{cfg.data.name} is a pool; make the masks of each of its sources.")
     table = instantiate(cfg.data.layout, _convert_="all").read()

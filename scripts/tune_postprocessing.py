@@ -5,12 +5,14 @@
     python -m scripts.tune_postprocessing <run>/embeddings --steps spatio_temporal k_reciprocal \
         --grid 'spatio_temporal.omega=[0,0.1,0.2,0.4]' 'k_reciprocal.k1=[10,20,30]'
 
-Options that have no default are searched over a grid of their own, others over the one that is given. One option is
-varied at a time, the others keep their best values so far, until nothing improves. Prints every mean average precision
-(averaged over the tasks) and the overrides to pass to src.evaluate. Embeddings of a test set are refused.
+Several folders are several models, joined by concatenate or sum_distances. Options that have no default are searched
+over a grid of their own, others over the one that is given. One option is varied at a time, the others keep their
+best values so far, until nothing improves. Prints every mean average precision (averaged over the tasks) and the
+overrides to pass to src.evaluate. Embeddings of a test set are refused.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,8 +21,9 @@ from omegaconf import OmegaConf
 
 from src.data import build_tasks
 from src.evaluation.task_results import evaluate_task
-from src.retrieval import STEPS, Embeddings, make_steps, read_embeddings
+from src.retrieval import STEPS, Embeddings, make_steps, read_embeddings, same_images
 from src.retrieval.distances.spatio_temporal import trips
+from src.runtime.errors import ConfigError
 
 Options = dict[str, dict[str, Any]]
 _ROUNDS = 3
@@ -30,23 +33,39 @@ _PENALTIES = [0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8]
 
 def main(arguments: list[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("embeddings", type=Path)
+    parser.add_argument("embeddings", type=Path, nargs="+")
     parser.add_argument("--steps", nargs="+", required=True, choices=STEPS)
     parser.add_argument("--grid", nargs="*", default=[], metavar="STEP.OPTION=[VALUE,…]")
     parser.add_argument("--set", nargs="*", default=[], metavar="STEP.OPTION=VALUE", help="options that stay as given")
     given = parser.parse_args(arguments)
 
-    embeddings = read_embeddings(given.embeddings)
-    if not embeddings.meta.holdout:
-        raise SystemExit(
-            f"Error: {given.embeddings} holds the embeddings of a test set, on which nothing may be chosen; train with "
-            "data.holdout=0.2 and pass the embeddings of that run."
-        )
+    try:
+        return choose(given)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"Error: {error}") from error
+
+
+def choose(given: argparse.Namespace) -> Options:
+    """Reads the embeddings, tries the options, and prints the best.
+
+    Raises:
+        ConfigError: If the embeddings are of a test set, or of different images.
+        StepError: If a step or an option is unknown, or a step cannot be taken.
+    """
+    models = [read_embeddings(folder) for folder in given.embeddings]
+    for folder, model in zip(given.embeddings, models, strict=True):
+        if not model.meta.holdout:
+            raise ConfigError(
+                f"{folder} holds the embeddings of a test set, on which nothing may be chosen; train with "
+                "data.holdout=0.2 and pass the embeddings of that run."
+            )
+        if not same_images(models[0], model):
+            raise ConfigError(f"{folder} and {given.embeddings[0]} are of different images, expected the same.")
     options = _nested(given.set)
-    grid = open_options(given.steps, options, embeddings)
+    grid = open_options(given.steps, options, models[0])
     for step, own in _nested(given.grid).items():
         grid |= {(step, option): values for option, values in own.items()}
-    best = tune(embeddings, given.steps, options, grid)
+    best = tune(models, given.steps, options, grid)
     overrides = [f"retrieval.{step}.{option}={best[step][option]}" for step, option in grid]
     print(f"\nretrieval.steps=[{','.join(given.steps)}] {' '.join(overrides)}")
     return best
@@ -77,9 +96,11 @@ def open_options(steps: list[str], known: Options, embeddings: Embeddings) -> di
     }
 
 
-def tune(embeddings: Embeddings, steps: list[str], options: Options, grid: dict[tuple[str, str], list[Any]]) -> Options:
+def tune(
+    models: Sequence[Embeddings], steps: list[str], options: Options, grid: dict[tuple[str, str], list[Any]]
+) -> Options:
     """The best options found by varying one at a time."""
-    tasks = build_tasks(embeddings.table, **embeddings.meta.evaluation)
+    tasks = build_tasks(models[0].table, **models[0].meta.evaluation)
     best: Options = {name: dict(options.get(name, {})) for name in steps}
     for (step, option), values in grid.items():
         best[step][option] = values[len(values) // 2]
@@ -89,12 +110,13 @@ def tune(embeddings: Embeddings, steps: list[str], options: Options, grid: dict[
         key = repr(candidate)
         if key not in measured:
             chosen = make_steps(steps, candidate)
-            measured[key] = float(np.mean([evaluate_task(task, [embeddings], chosen).mean_ap for task in tasks]))
+            measured[key] = float(np.mean([evaluate_task(task, models, chosen).mean_ap for task in tasks]))
             print(f"{measured[key]:.4f}  {_shown(candidate, grid)}", flush=True)
         return measured[key]
 
-    plain = np.mean([evaluate_task(task, [embeddings]).mean_ap for task in tasks])
-    print(f"{plain:.4f}  without steps")
+    for number, model in enumerate(models, start=1):
+        plain = np.mean([evaluate_task(task, [model]).mean_ap for task in tasks])
+        print(f"{plain:.4f}  without steps" + (f", model {number}" if len(models) > 1 else ""))
     for _ in range(_ROUNDS):
         before = score(best)
         for (step, option), values in grid.items():

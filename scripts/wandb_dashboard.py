@@ -12,6 +12,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from src.config.checks import check_command
+from src.config.schema import DashboardConfig
 from src.runtime.command import command
 from src.runtime.errors import ConfigError
 
@@ -30,6 +32,7 @@ COLUMNS = ("run:displayName", "run:group", "tags:__ALL__", *(f"summary:final/{me
 
 @command("wandb_dashboard")
 def main(cfg: DictConfig) -> None:
+    check_command(cfg, DashboardConfig)
     try:
         import wandb_workspaces.reports.v2 as wr
         import wandb_workspaces.workspaces as ws

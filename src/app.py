@@ -12,11 +12,14 @@ def main(cfg: DictConfig) -> None:
     """Serves the page until it is stopped with Ctrl-C."""
     from aiohttp import web
 
+    from src.config.checks import check_command
+    from src.config.gallery_schema import AppConfig
     from src.gallery import Gallery
     from src.gallery.living import LivingGallery
     from src.gallery.page import make_app
     from src.gallery.query import matching_embedder
 
+    check_command(cfg, AppConfig)
     gallery = Gallery.open(cfg.index, cfg.store, cfg.milvus.uri, cfg.milvus.token)
     embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device)
     shown: Gallery | LivingGallery = gallery

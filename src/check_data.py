@@ -14,8 +14,10 @@ def main(cfg: DictConfig) -> None:
 
     from hydra.utils import instantiate
 
-    from src.config.checks import check_targets, data_sets
-    from src.config.pools import complete_pools
+    from src.config.checks import check_command
+    from src.config.pools import data_sets
+    from src.config.schema import CheckDataConfig
+    from src.config.values import fitted
     from src.data.check.findings import check
     from src.figures.data_report import print_report
     from src.runtime.errors import ConfigError
@@ -24,11 +26,10 @@ def main(cfg: DictConfig) -> None:
     if "layout" not in cfg.data:
         raise ConfigError(f"Which data set? Pass data=<one of {', '.join(data_sets())}>.")
     with open_dict(cfg.data):
-        images = cfg.data.pop("images")  # a key of this command alone
+        images = fitted("data.images", cfg.data.pop("images"), bool)  # a key of this command alone
     if not images and (cfg.decode or cfg.duplicates):
         raise ConfigError("data.images=false looks at lists alone; leave decode and duplicates away.")
-    complete_pools(cfg)
-    check_targets(cfg)
+    check_command(cfg, CheckDataConfig)
     report = check(
         instantiate(cfg.data.layout, _convert_="all"),
         extra=cfg.data.get("extra"),

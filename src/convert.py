@@ -9,7 +9,10 @@ from src.runtime.command import command
 def main(cfg: DictConfig) -> None:
     """Converts."""
     from src.checkpoints.conversion import run
+    from src.config.checks import check_command
+    from src.config.schema import ConvertConfig
 
+    check_command(cfg, ConvertConfig)
     run(cfg)
 
 

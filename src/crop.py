@@ -8,8 +8,11 @@ from src.runtime.command import command
 @command("crop")
 def main(cfg: DictConfig) -> None:
     """Crops the vehicles."""
+    from src.config.checks import check_command
+    from src.config.gallery_schema import CropConfig
     from src.video.crop_run import run
 
+    check_command(cfg, CropConfig)
     run(cfg)
 
 

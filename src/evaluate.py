@@ -14,10 +14,13 @@ def main(cfg: DictConfig) -> float | None:
     Returns:
         The mean mAP of the tasks, which a sweeper may maximise.
     """
+    from src.config.checks import check_command
+    from src.config.schema import EvaluateConfig
     from src.evaluation.evaluation_run import run
     from src.evaluation.metrics_file import mean_ap
     from src.runtime.launch import local_processes, relaunch
 
+    check_command(cfg, EvaluateConfig)
     processes = local_processes(cfg.trainer)
     if processes > 1:
         relaunch("src.evaluate", processes)

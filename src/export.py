@@ -9,7 +9,10 @@ from src.runtime.command import command
 def main(cfg: DictConfig) -> None:
     """Exports."""
     from src.checkpoints.exporting import run
+    from src.config.checks import check_command
+    from src.config.schema import ExportConfig
 
+    check_command(cfg, ExportConfig)
     run(cfg)
 
 

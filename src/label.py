@@ -8,8 +8,11 @@ from src.runtime.command import command
 @command("label")
 def main(cfg: DictConfig) -> None:
     """Labels the images and writes the file."""
+    from src.config.checks import check_command
+    from src.config.schema import LabelConfig
     from src.evaluation.attribute_labels import run
 
+    check_command(cfg, LabelConfig)
     run(cfg)
 
 

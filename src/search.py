@@ -8,8 +8,11 @@ from src.runtime.command import command
 @command("search")
 def main(cfg: DictConfig) -> None:
     """Searches."""
+    from src.config.checks import check_command
+    from src.config.gallery_schema import SearchConfig
     from src.gallery.query import run
 
+    check_command(cfg, SearchConfig)
     run(cfg)
 
 

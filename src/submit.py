@@ -8,8 +8,11 @@ from src.runtime.command import command
 @command("submit")
 def main(cfg: DictConfig) -> None:
     """Ranks and writes the submission."""
+    from src.config.checks import check_command
+    from src.config.schema import SubmitConfig
     from src.evaluation.submission import run
 
+    check_command(cfg, SubmitConfig)
     run(cfg)
 
 

@@ -14,15 +14,15 @@ def main(cfg: DictConfig) -> float | None:
     Returns:
         The mean mAP of the tasks, which a sweeper may maximise.
     """
+    from hydra.core.hydra_config import HydraConfig
+
     from src.config.checks import check_config
-    from src.config.pools import complete_pools
     from src.evaluation.metrics_file import mean_ap
     from src.runtime.launch import local_processes, relaunch
     from src.training.run import interrupted, run
 
     if cfg.resume is not None:
-        cfg = interrupted(cfg.resume)
-    complete_pools(cfg)
+        cfg = interrupted(cfg.resume, HydraConfig.get().overrides.task)
     check_config(cfg)
     processes = local_processes(cfg.trainer)
     if processes > 1:

@@ -13,8 +13,6 @@ from torch import Tensor
 from src.checkpoints.checkpoint_file import WholeCheckpoints
 from src.checkpoints.restore import build_method
 from src.checkpoints.transreid_conversion import convert_transreid, is_transreid
-from src.config.checks import check_targets
-from src.config.pools import complete_pools
 from src.methods.base import ReIDMethod
 from src.methods.bot import BoT
 from src.methods.dndm import DNDMReleased
@@ -104,8 +102,6 @@ def run(cfg: DictConfig) -> ReIDMethod:
         ValueError: If a name or shape does not fit the network.
         FileNotFoundError: If there is no such file.
     """
-    complete_pools(cfg)
-    check_targets(cfg)
     path, out = Path(cfg.weights), Path(cfg.out)
     cfg.backbone.weights = None  # all weights are in the file
     state = read_state_dict(path)

@@ -10,7 +10,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.checkpoint_file import load_checkpoint
-from src.config.checks import check_target
+from src.config.targets import check_stored_targets
 from src.data import Transforms
 from src.methods.base import ReIDMethod
 from src.methods.tta import Views
@@ -47,7 +47,7 @@ def saved_transforms(method: ReIDMethod) -> Transforms:
         ConfigError: If the checkpoint names something else as its transforms: it may come from a stranger.
     """
     said = saved_stage(method).transforms
-    check_target("transforms", said)
+    check_stored_targets(said, "The checkpoint")
     return cast(Transforms, instantiate(said, _convert_="all"))
 
 
@@ -74,8 +74,7 @@ def restore_method(path: Path) -> ReIDMethod:
     provenance = checkpoint["reid"]
     cfg = OmegaConf.create(provenance["config"])
     cfg.backbone.weights = None  # they are in the checkpoint
-    for key in ("method", "backbone"):
-        check_target(key, cfg[key])
+    check_stored_targets(OmegaConf.create({key: cfg[key] for key in ("method", "backbone")}), str(path))
     method = build_method(cfg, len(provenance["labels"]), provenance.get("names", {}))
     if wrong := differences(method.state_dict(), checkpoint["state_dict"]):
         raise ConfigError(

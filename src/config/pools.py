@@ -1,14 +1,21 @@
 """Pools: several data sets as one, with what their own files say filled in."""
 
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError
 
-from src.config.checks import check_keys, data_sets
 from src.config.data_node import DATA_MODULE
 from src.config.schema import SOURCE_KEYS
+from src.config.targets import check_keys
+from src.runtime.command import CONF_DIR
 from src.runtime.errors import ConfigError
+
+
+def data_sets() -> list[str]:
+    """Names of the data sets that `conf/data/` has files of."""
+    return sorted(file.stem for file in Path(CONF_DIR, "data").glob("*.yaml") if file.stem != "default")
 
 
 def complete_pools(cfg: DictConfig) -> None:
@@ -59,9 +66,10 @@ def _complete_pool(key: str, pool: DictConfig) -> None:
         OmegaConf.set_struct(base, False)
         base.pop("_target_", None)
         pool.sources[name] = OmegaConf.merge(base, said or {})
-    if pool.target is not None and pool.target not in (pool.sources or {}):
-        raise ConfigError(f"{key}.target is {pool.target!r}, expected one of {', '.join(pool.sources or [])}, or null.")
-    target = pool.sources[pool.target] if pool.target is not None else {"tasks": [], "ap": "standard"}
+    named, sources = pool.get("target"), pool.sources or {}
+    if named is not None and named not in sources:
+        raise ConfigError(f"{key}.target is {named!r}, expected one of {', '.join(sources)}, or null.")
+    target = sources[named] if named is not None else {"tasks": [], "ap": "standard"}
     for name in ("tasks", "ap"):
-        if pool[name] is None:
+        if pool.get(name) is None:
             pool[name] = target[name]

@@ -1,11 +1,15 @@
-"""Keys of a configuration, and what each means."""
+"""Keys of the configurations of commands; `conf/<command>.yaml` says what each means."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from src.runtime.ranges import Natural, Positive
 
 #: What each source of a pool may say beyond the keys of its own file.
 SOURCE_KEYS = ("role", "first_ids", "use")
+
+Texts = str | Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Stage:
     """
 
     data: Any
-    epochs: int
+    epochs: Positive
     optim: Any
     sampler: Any
     transforms: Any
@@ -41,17 +45,30 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """The top-level keys of `conf/train.yaml`; see there for what each means."""
+class Run:
+    """Keys of every command that leaves a run folder."""
 
-    name: Any
-    seed: int
-    epochs: int
-    validate_every: int
-    test_checkpoint: Any
+    name: str
+    paths: Any
+
+
+@dataclass(frozen=True)
+class _Embedding(Run):
+    """Keys of every command that embeds images with a checkpoint."""
+
+    seed: Natural
+    workers: Natural | None
+    eval_batch_size: Positive
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Embedding):
+    """The top-level keys of `conf/train.yaml`."""
+
+    epochs: Positive
+    validate_every: Positive
+    test_checkpoint: Literal["last", "best"]
     compare_untrained: bool
-    workers: int | None
-    eval_batch_size: int
     repeat_batches: bool
     method: Any
     backbone: Any
@@ -62,8 +79,137 @@ class TrainConfig:
     stages: Any
     trainer: Any
     retrieval: Any
-    logger: Any
-    callbacks: Any
+    start: str | None
+    resume: str | None
+    logger: Any = None
+    callbacks: Any = None
+    epochs_at_most: Positive | None = None
+
+
+@dataclass(frozen=True)
+class ConvertConfig(TrainConfig):
+    """The top-level keys of `conf/convert.yaml`."""
+
+    weights: str = ""
+    out: str = ""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(_Embedding):
+    """The top-level keys of `conf/evaluate.yaml`."""
+
+    checkpoint: str | None
+    checkpoints: Sequence[str]
+    embeddings: Texts | None
+    trainer: Any
+    retrieval: Any
+    contamination: Any
+    attention: Natural
+    untrained: bool = False
+    pooling: Literal["gap", "gem", "class_token"] = "gap"
+    data: Any = None
+    backbone: Any = None
+    transforms: Any = None
+    logger: Any = None
+
+
+@dataclass(frozen=True)
+class ContaminationConfig(EvaluateConfig):
+    """The top-level keys of `conf/contamination.yaml`."""
+
+    kinds: Sequence[str] = ()
+    shares: Sequence[float] = ()
+    out: str = ""
+
+
+@dataclass(frozen=True)
+class MineConfig(_Embedding):
+    """The top-level keys of `conf/mine.yaml`."""
+
+    checkpoint: str | None
+    embeddings: str | None
+    mine: Any
+    trainer: Any
+    retrieval: Any
+    out: str
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class LabelConfig(_Embedding):
+    """The top-level keys of `conf/label.yaml`."""
+
+    checkpoint: Texts
+    images: str | None
+    splits: Sequence[str]
+    confidence: float
+    out: str
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class SubmitConfig(Run):
+    """The top-level keys of `conf/submit.yaml`."""
+
+    embeddings: Texts
+    retrieval: Any
+    out: str
+
+
+@dataclass(frozen=True)
+class CheckDataConfig(Run):
+    """The top-level keys of `conf/check_data.yaml`."""
+
+    decode: bool
+    duplicates: bool
+    workers: Natural | None
+    report: str
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class ReportConfig(Run):
+    """The top-level keys of `conf/report.yaml`."""
+
+    run: str | None
+    vehicles: Natural
+    attention: Natural
+    runs: Texts
+    table: str | None
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """The top-level keys of `conf/export.yaml`."""
+
     paths: Any
-    start: Any
-    resume: Any
+    checkpoint: str
+    out: str
+    format: Texts
+    tolerance: float
+    batches: Sequence[Positive]
+    repeats: Positive
+
+
+@dataclass(frozen=True)
+class MakeMasksConfig(Run):
+    """The top-level keys of `conf/make_masks.yaml`."""
+
+    model: str
+    weights: str | None
+    classes: Sequence[str]
+    splits: Sequence[str]
+    size: Positive
+    mask_files: str
+    out: str
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class DashboardConfig(Run):
+    """The top-level keys of `conf/wandb_dashboard.yaml`."""
+
+    entity: str
+    project: str
+    tasks: Sequence[str]
+    dry_run: bool

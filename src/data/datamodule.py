@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from src.data.protocols import AveragePrecision, Task, build_tasks
 from src.data.samplers.batch_samplers import BatchSampler
 from src.data.table import DataError, fingerprint, known
 from src.data.transforms.pipeline import Transforms
+from src.runtime.ranges import Between, Natural, Positive
 
 MakeSampler = Callable[..., BatchSampler]
 
@@ -45,6 +46,7 @@ class ReIDDataModule(LightningDataModule):
         repeat_batches: Train on the batches of the first epoch again and again.
         extra: Side data, see `src.data.layouts.extra`.
         holdout: Share of the training identities that take the place of the test set; 0 for the test set itself.
+        holdout_dataset: Of several data sets, the one whose identities those are; None for all.
         class_column: Column whose values are the classes.
         mined: Parser of more training images, which never make a test set.
         names: Of some of `ATTRIBUTES` the index → name, as a trained method knows them; None, or one that is not there,
@@ -79,15 +81,16 @@ class ReIDDataModule(LightningDataModule):
         transforms: Transforms,
         sampler: MakeSampler | None = None,
         ap: AveragePrecision = "standard",
-        trials: int = 10,
-        trial_seed: int = 0,
+        trials: Positive = 10,
+        trial_seed: Natural = 0,
         workers: int | None = None,
         eval_batch_size: int = 64,
         seed: int = 0,
         needs: Collection[str] = (),
         repeat_batches: bool = False,
         extra: Path | str | None = None,
-        holdout: float = 0,
+        holdout: Annotated[float, Between(0, 1)] = 0,
+        holdout_dataset: str | None = None,
         class_column: str = "vehicle_id",
         mined: Layout | None = None,
         names: Mapping[str, Sequence[str]] | None = None,
@@ -107,6 +110,7 @@ class ReIDDataModule(LightningDataModule):
         self._repeat_batches = repeat_batches
         self._extra = extra
         self.holdout = holdout
+        self._holdout_dataset = holdout_dataset
         self._class_column = class_column
         self._mined = mined
         self._names = names
@@ -141,7 +145,7 @@ class ReIDDataModule(LightningDataModule):
         if self._extra is not None:
             table = add_extra(table, self._extra, self.name)
         if self.holdout:
-            table = hold_out(table, self.holdout)
+            table = hold_out(table, self.holdout, dataset=self._holdout_dataset)
         if self._mined is not None:  # last, so that all other rows keep their numbers
             table = pd.concat([table, self._mined.read()], ignore_index=True)
         train = table[table["split"] == "train"]

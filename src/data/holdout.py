@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from src.data.table import DataError, known
 
 
-def hold_out(table: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFrame:
+def hold_out(table: pd.DataFrame, share: float, seed: int = 0, dataset: str | None = None) -> pd.DataFrame:
     """Makes a share of the training identities the test set; the data set's own test images leave the table.
 
     Every image of a held-out identity is query and gallery. Where none of them has a track, images of one vehicle in
@@ -16,7 +16,8 @@ def hold_out(table: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFrame:
     Args:
         table: The record table.
         share: Share of the identities, above 0 and below 1.
-        seed: Decides which; the same for the same identities.
+        seed: Decides which; the same for the same identities, whatever else is in the table.
+        dataset: Whose identities, of a table of several data sets; None for all.
 
     Returns:
         The training images, in their order, with new row numbers.
@@ -26,7 +27,8 @@ def hold_out(table: pd.DataFrame, share: float, seed: int = 0) -> pd.DataFrame:
     """
     train = table[(table["split"] == "train").to_numpy()].reset_index(drop=True)
     vehicles = pd.MultiIndex.from_frame(train[["dataset", "vehicle_id"]])
-    ids = vehicles[known(train, "vehicle_id")].unique().sort_values()
+    candidates = known(train, "vehicle_id") & (dataset is None or (train["dataset"] == dataset).to_numpy())
+    ids = vehicles[candidates].unique().sort_values()
     count = round(share * len(ids))
     if not 0 < share < 1 or not 0 < count < len(ids):
         raise DataError(

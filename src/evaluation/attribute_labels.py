@@ -11,9 +11,8 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from src.checkpoints.restore import restore_method, saved_transforms
-from src.config.checks import check_targets, one_or_more
+from src.config.checks import one_or_more
 from src.config.data_node import loading
-from src.config.pools import complete_pools
 from src.data import ReIDDataset, make_table
 from src.data.loader_processes import loader_options
 from src.embed import image_files
@@ -38,8 +37,6 @@ def run(cfg: DictConfig) -> Path:
     Raises:
         ConfigError: If a checkpoint names no attributes, two name the same, or there are no images to label.
     """
-    complete_pools(cfg)
-    check_targets(cfg)
     checkpoints = one_or_more(cfg.checkpoint)
     methods = {path: _restored(path) for path in checkpoints}
     _refuse_two(methods)

@@ -9,8 +9,8 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.restore import saved_stage
-from src.config.checks import check_targets
 from src.config.data_node import build_data
+from src.config.targets import check_stored_targets
 from src.data import ReIDDataModule
 from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.methods.base import ReIDMethod
@@ -39,7 +39,9 @@ def evaluation_data(
     saved = saved_stage(method)
     chosen = OmegaConf.to_container(node, resolve=True) if node else saved.data
     nodes = OmegaConf.create({"data": chosen, "transforms": saved.transforms})
-    check_targets(nodes)
+    check_stored_targets(
+        nodes if node is None else OmegaConf.create({"transforms": saved.transforms}), "The checkpoint"
+    )
     if contamination is not None:
         nodes.transforms.contamination = contamination
     return build_data(nodes.data, transforms=nodes.transforms, names=method.provenance.get("names"), **options)

@@ -9,22 +9,22 @@ from lightning.pytorch import Trainer, seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.restore import restore_method, views_of
-from src.config.checks import check_targets, one_or_more
+from src.config.checks import one_or_more
 from src.config.data_node import loading
-from src.config.pools import complete_pools
 from src.data import ReIDDataModule
 from src.evaluation.embedding import embed, embeddings_meta, evaluation_data
 from src.evaluation.measurement import measure, show_results, write_results
 from src.evaluation.metrics_record import MetricsRecord
+from src.evaluation.rehearsal import rehearse
 from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.evaluation.untrained import refuse_backbone, write_untrained
 from src.evaluation.wandb_tables import open_run, run_ends_here
 from src.figures.attention_maps import write_attention
 from src.methods.base import ReIDMethod
-from src.retrieval import Embeddings, EmbeddingsMeta, make_steps, read_embeddings, read_meta
+from src.retrieval import Embeddings, EmbeddingsMeta, TripModel, make_steps, read_embeddings, read_meta
 from src.retrieval.embeddings import META_FILE
 from src.runtime.errors import ConfigError
-from src.runtime.json_files import as_plain
+from src.runtime.json_files import as_plain, record_of
 from src.runtime.run_folder import refuse_finished
 from src.runtime.sweeps import sweep_of
 from src.runtime.trainer import build_trainer
@@ -42,8 +42,6 @@ def run(cfg: DictConfig) -> MetricsRecord | None:
     Returns:
         What `metrics.json` says; None without tasks, and on all processes but the first.
     """
-    complete_pools(cfg)
-    check_targets(cfg)
     run_dir = Path(cfg.paths.run_dir)
     refuse_finished(run_dir)
     given = [key for key in ("checkpoint", "checkpoints", "embeddings", "untrained") if cfg[key]]
@@ -64,7 +62,8 @@ def run(cfg: DictConfig) -> MetricsRecord | None:
             f"embeddings_{number}" if len(sources) > 1 else "embeddings" for number in range(1, len(sources) + 1)
         ]
         models = [
-            _embed(cfg, checkpoint, run_dir / folder) for checkpoint, folder in zip(sources, folders, strict=True)
+            _embed(cfg, checkpoint, run_dir / folder, len(sources))
+            for checkpoint, folder in zip(sources, folders, strict=True)
         ]
     whole = [model for model in models if model is not None]
     if not whole:  # only the first process of several has embeddings
@@ -93,15 +92,32 @@ def _contaminated(cfg: DictConfig) -> bool:
     return cfg.contamination.kind is not None or cfg.contamination.share is not None
 
 
-def _embed(cfg: DictConfig, checkpoint: Path, folder: Path) -> Embeddings | None:
-    """Embeds the data set with a checkpoint's method, unless another job of the sweep has; see `embed`."""
+def _embed(cfg: DictConfig, checkpoint: Path, folder: Path, models: int) -> Embeddings | None:
+    """Embeds the data set with a checkpoint's method, unless another job of the sweep has; see `embed`.
+
+    Args:
+        cfg: The configuration of `src.evaluate`.
+        checkpoint: The checkpoint.
+        folder: Where the embeddings go.
+        models: How many checkpoints are evaluated together.
+    """
     seed_everything(cfg.seed, workers=True, verbose=False)
     method = restore_method(checkpoint)
     method.average_over(views_of(method, cfg.retrieval))
     data = evaluation_data(method, cfg.get("data"), cfg.contamination if _contaminated(cfg) else None, **loading(cfg))
-    evaluation = RetrievalEvaluation(cfg.retrieval.top_k)
+    evaluation = RetrievalEvaluation(cfg.retrieval.top_k, cfg.retrieval.metric)
     trainer = build_trainer(cfg.trainer, logger=False, enable_checkpointing=False, callbacks=[evaluation])
     data.setup("test")
+    trips = method.provenance.get("trips")
+    rehearse(
+        cfg.retrieval,
+        data.tasks,
+        data.table,
+        data.camera_distances,
+        None if trips is None else record_of(TripModel, trips),
+        data.fingerprint,
+        models,
+    )
     made = _of_another_job(folder, method, data, trainer, checkpoint) if trainer.world_size == 1 else None
     embeddings = made or embed(method, data, trainer, evaluation, checkpoint, folder)
     if cfg.attention and embeddings is not None:

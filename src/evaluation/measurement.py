@@ -64,7 +64,7 @@ def measure(
     if not tasks:
         log.warning("%s has no tasks, so nothing is measured; src.submit ranks it.", first.meta.data.name)
     if plain is None and steps and len(models) == 1:
-        plain = {task.name: evaluate_task(task, models, top_k=options.top_k) for task in tasks}
+        plain = {task.name: evaluate_task(task, models, metric=options.metric, top_k=options.top_k) for task in tasks}
     results = plain
     if steps or options.verification or results is None:
         results = {

@@ -14,9 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from src.checkpoints.restore import restore_method, views_of
-from src.config.checks import check_targets
 from src.config.data_node import loading
-from src.config.pools import complete_pools
 from src.data import known
 from src.data.layouts.pool import once
 from src.evaluation.embedding import embed, evaluation_data
@@ -45,8 +43,6 @@ def run(cfg: DictConfig) -> Path | None:
     Returns:
         The file; None on all processes but the first.
     """
-    complete_pools(cfg)
-    check_targets(cfg)
     options = Mining(**cfg.mine)
     if bool(cfg.checkpoint) == bool(cfg.embeddings):
         raise ConfigError("Pass either checkpoint or embeddings.")

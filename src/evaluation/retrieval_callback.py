@@ -8,7 +8,7 @@ from torch import Tensor
 from src.evaluation.retrieval_metric import RetrievalMetric
 from src.evaluation.task_results import TaskResult
 from src.methods.tta import Batch
-from src.retrieval import Embeddings
+from src.retrieval import Embeddings, Metric
 
 
 class RetrievalEvaluation(Callback):
@@ -18,6 +18,7 @@ class RetrievalEvaluation(Callback):
 
     Args:
         top_k: Length of the rank lists that a test keeps in its results.
+        metric: What distances are.
 
     Attributes:
         metric: The metric of the latest validation or test.
@@ -25,8 +26,9 @@ class RetrievalEvaluation(Callback):
 
     metric: RetrievalMetric
 
-    def __init__(self, top_k: int = 0) -> None:
+    def __init__(self, top_k: int = 0, metric: Metric = "euclidean") -> None:
         self.top_k = top_k
+        self._metric: Metric = metric
 
     @property
     def results(self) -> dict[str, TaskResult]:
@@ -40,7 +42,7 @@ class RetrievalEvaluation(Callback):
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, top_k: int) -> None:
         data = cast(Any, trainer).datamodule
-        self.metric = RetrievalMetric(data.table, data.tasks, top_k).to(pl_module.device)
+        self.metric = RetrievalMetric(data.table, data.tasks, top_k, self._metric).to(pl_module.device)
 
     def _end(self, pl_module: LightningModule, prefix: str) -> None:
         for name, value in self.metric.compute().items():

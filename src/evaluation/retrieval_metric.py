@@ -13,6 +13,7 @@ from torchmetrics.utilities import dim_zero_cat
 from src.data import Task
 from src.evaluation.task_results import TaskResult, evaluate_task
 from src.retrieval import Embeddings, RetrievalResult
+from src.retrieval import Metric as Distances
 
 
 class RetrievalMetric(Metric):
@@ -26,6 +27,7 @@ class RetrievalMetric(Metric):
         table: The record table (`src.data.table`).
         tasks: The retrieval tasks over its rows.
         top_k: Length of the rank lists to keep in the results.
+        metric: What distances are.
 
     Attributes:
         results: The latest result of each task, by name.
@@ -38,11 +40,14 @@ class RetrievalMetric(Metric):
     results: dict[str, TaskResult]
     embeddings: Embeddings
 
-    def __init__(self, table: pd.DataFrame, tasks: Sequence[Task], top_k: int = 0) -> None:
+    def __init__(
+        self, table: pd.DataFrame, tasks: Sequence[Task], top_k: int = 0, metric: Distances = "euclidean"
+    ) -> None:
         super().__init__()
         self.table = table
         self.tasks = tasks
         self.top_k = top_k
+        self.metric: Distances = metric
         self.add_state("features", default=[], dist_reduce_fx="cat")
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
@@ -77,10 +82,10 @@ class RetrievalMetric(Metric):
     def _evaluate(self, task: Task) -> TaskResult:
         """Evaluates a task, together with the other processes if there are any."""
         if not distributed.is_initialized():
-            return evaluate_task(task, [self.embeddings], top_k=self.top_k)
+            return evaluate_task(task, [self.embeddings], metric=self.metric, top_k=self.top_k)
         rank, processes = distributed.get_rank(), distributed.get_world_size()
         mine = tuple(replace(trial, query=trial.query[rank::processes]) for trial in task.trials)
-        share = evaluate_task(replace(task, trials=mine), [self.embeddings], top_k=self.top_k)
+        share = evaluate_task(replace(task, trials=mine), [self.embeddings], metric=self.metric, top_k=self.top_k)
         everyone: list[tuple[RetrievalResult, ...]] = [()] * processes
         distributed.all_gather_object(everyone, share.trials)
         return TaskResult(task, tuple(map(RetrievalResult.interleaved, zip(*everyone, strict=True))))

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.checkpoints.checkpoint_file import WholeCheckpoints
 from src.checkpoints.restore import build_method
-from src.config.checks import check_targets
+from src.config.targets import check_targets
 from src.runtime.errors import ConfigError
 
 STAGE = "untrained"

@@ -7,8 +7,6 @@ import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src.config.checks import check_targets
-from src.config.pools import complete_pools
 from src.data import make_table
 from src.data.layouts import HasCameraDistances
 from src.data.layouts.csv_file import CSVFile
@@ -28,8 +26,6 @@ def gallery_records(cfg: DictConfig) -> tuple[pd.DataFrame, pd.DataFrame | None]
         raise ConfigError("Pass images=<a folder or a CSV file> or data=<a data set>, one of them.")
     if cfg.images is not None:
         return own_images(Path(cfg.images)), None
-    complete_pools(cfg)
-    check_targets(cfg)
     layout = instantiate(cfg.data.layout, _convert_="all")
     table = layout.read()
     if cfg.data.get("extra") is not None:

@@ -57,6 +57,12 @@ class Row:
     mean: dict[str, float]
     std: dict[str, float]
 
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the backbone started from random weights, which numbers of pretrained ones do not compare with."""
+        loads = [value for key, value in self.settings.items() if key.startswith("stages.") and key.endswith(".load")]
+        return self.settings.get("backbone.weights", "unknown") is None and not set(loads) - {"previous", None}
+
 
 @dataclass(frozen=True)
 class Comparison:

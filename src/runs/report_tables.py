@@ -11,6 +11,7 @@ from src.runs.published_tables import PublishedTable, is_of
 _SHOWN = ("mAP", "R1", "R5", "mINP")
 _NAMED = 5
 OURS, PUBLISHED = "ours", "published"
+SCRATCH = "°"
 
 
 def our_table(comparison: Comparison) -> TextTable:
@@ -19,14 +20,14 @@ def our_table(comparison: Comparison) -> TextTable:
     rows = [
         (
             *(as_text(value) for value in row.values.values()),
-            row.task,
+            _task(row),
             *(_spread(row, measure) for measure in _SHOWN),
             ", ".join(map(str, row.seeds)),
         )
         for row in comparison.rows
     ]
     columns = (*labels.values(), "task", *_SHOWN, "seeds")
-    notes = (*_along(comparison.parameters, labels), *comparison.notes)
+    notes = (*_along(comparison.parameters, labels), *comparison.notes, *_scratch_note(comparison.rows))
     return TextTable("Ours", columns, tuple(rows), notes, len(labels) + 1)
 
 
@@ -58,7 +59,11 @@ def published_table(table: PublishedTable, comparison: Comparison) -> TextTable:
         if place not in shown:
             rows.append((ABSENT, *_beside(row, table, _unsaid(row, comparison, {}), labels)))
     columns = ("row", "from", "data", "task", *table.measures, "seeds")
-    notes = (f"Published: {table.source}. {table.remarks}".strip(), "Ours may be of other data: see the column.")
+    notes = (
+        f"Published: {table.source}. {table.remarks}".strip(),
+        "Ours may be of other data: see the column.",
+        *_scratch_note(ours),
+    )
     return TextTable(f"{table.title} ({table.name})", columns, tuple(rows), notes, 4)
 
 
@@ -75,9 +80,18 @@ def _beside(row: Row, table: PublishedTable, values: Mapping[str, Any], labels: 
     options = ", ".join(f"{labels[name]}={as_text(value)}" for name, value in values.items() if value != ABSENT)
     yield f"{OURS}, {options}" if options else OURS
     yield str(row.settings["data"])
-    yield row.task
+    yield _task(row)
     yield from (_spread(row, measure, table.digits) for measure in table.measures)
     yield ", ".join(map(str, row.seeds))
+
+
+def _task(row: Row) -> str:
+    return f"{row.task} {SCRATCH}" if row.from_scratch else row.task
+
+
+def _scratch_note(rows: Sequence[Row]) -> Iterator[str]:
+    if any(row.from_scratch for row in rows):
+        yield f"{SCRATCH} The backbone started from random weights, not from pretrained ones as in the papers."
 
 
 def short_names(parameters: Sequence[Parameter]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from src.runtime.command_line import quoted, without
 from src.runtime.errors import one_sentence_errors
 from src.runtime.home_folder import expand_home, expanded
 from src.runtime.resolvers import register_resolvers
@@ -17,6 +18,11 @@ from src.runtime.resolvers import register_resolvers
 _SRC = Path(__file__).resolve().parent.parent
 #: The `conf/` folder: inside the package when installed from a wheel, beside it in a checkout.
 CONF_DIR = str(_SRC / "conf" if (_SRC / "conf").is_dir() else _SRC.parent / "conf")
+
+
+def _groups() -> set[str]:
+    """The groups of the configuration."""
+    return {folder.name for folder in Path(CONF_DIR).iterdir() if folder.is_dir()}
 
 
 def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
@@ -41,7 +47,7 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
 
         @wraps(function)
         def main() -> Any:
-            sys.argv[1:] = expanded(sys.argv[1:])
+            sys.argv[1:] = without(quoted(expanded(sys.argv[1:])), _groups())
             return composed()
 
         return main

@@ -4,6 +4,8 @@ import os
 from datetime import datetime
 from typing import Any, NamedTuple
 
+_RUN_ID = "reid_run_id"
+
 
 class Launched(NamedTuple):
     """Launcher of this process, and its place among the others.
@@ -37,19 +39,30 @@ def launched() -> Launched | None:
 def run_id() -> str:
     """Name that tells a run's folder from others, the same in all its processes.
 
-    It is the time of the start. Processes of torchrun take that of the quickest, from the store that their agents
-    share; those of srun take the numbers of their job and step instead.
+    It is the time of the start, with a number behind it where another run has that folder already. Processes of
+    torchrun take that of the first one, from the store that their agents share, and wait until it has said so (see
+    `agree_on`); those of srun take the numbers of their job and step instead.
     """
-    now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     launch = launched()
-    if launch is None:
-        return now
+    if launch is None or (launch.by == "torchrun" and launch.rank == 0):
+        return f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     if launch.by == "srun":
         return f"slurm_{os.environ['SLURM_JOB_ID']}_{os.environ['SLURM_STEP_ID']}"
+    return _store().get(_RUN_ID).decode()
+
+
+def agree_on(run_id: str) -> None:
+    """Tells the other processes of torchrun what the first one's run is named."""
+    launch = launched()
+    if launch is not None and launch.by == "torchrun" and launch.rank == 0:
+        _store().set(_RUN_ID, run_id)
+
+
+def _store() -> Any:
+    """The store that torchrun's agents share."""
     from torch.distributed import TCPStore
 
-    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-    return store.compare_set("reid_run_id", "", now).decode()
+    return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
 
 
 def on_first_process(value: Any, otherwise: Any = None) -> Any:

@@ -1,6 +1,7 @@
 """A training run: check everything, train the stages in order, test what came out."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.checkpoint_file import load_checkpoint
 from src.checkpoints.restore import views_of
+from src.config.changes import change
 from src.config.data_node import build_data, loading
+from src.config.targets import check_stored_targets
 from src.data import ReIDDataModule
 from src.evaluation.embedding import embed
 from src.evaluation.measurement import measure, show_results, write_results
 from src.evaluation.metrics_record import MetricsRecord, Tasks
-from src.evaluation.pseudo_labels import stage_options
 from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.evaluation.wandb_tables import open_run, run_ends_here
 from src.figures.curves import draw_curves
 from src.methods.pretrained import PretrainedFeatures
-from src.retrieval import make_steps
 from src.runtime.errors import ConfigError
-from src.runtime.run_folder import refuse_finished
+from src.runtime.run_folder import refuse_finished, run_of
 from src.runtime.trainer import build_trainer
+from src.training.before_training import check_run
 from src.training.stage import Progress, TrainedStage, finished, train_stage
 
 log = logging.getLogger(__name__)
@@ -39,43 +41,24 @@ def run(cfg: DictConfig) -> MetricsRecord | None:
     Returns:
         What `metrics.json` says; None without tasks, and on all processes but the first.
     """
-    check_run(cfg)
+    data = check_run(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    return test(cfg, train_stages(cfg))
+    return test(cfg, train_stages(cfg, data))
 
 
-def check_run(cfg: DictConfig) -> None:
-    """Refuses, before anything is trained, what would fail after it.
+def train_stages(cfg: DictConfig, data: Mapping[str, ReIDDataModule]) -> TrainedStage:
+    """Trains the stages in order, from `start` on; those that an interrupted run has finished are left as they are.
 
-    Raises:
-        ConfigError: If the folder holds results, or there are no stages, or none of the name to start at.
-        ValueError: If a post-processing step or a way of mining cannot be.
-        DataError: If a later stage's data set cannot be read, or has a task that no query of it has an answer to.
+    Args:
+        cfg: The checked configuration.
+        data: Each stage's data set, see `check_run`.
     """
-    refuse_finished(Path(cfg.paths.run_dir))
-    make_steps(cfg.retrieval.steps, cfg.retrieval)
-    for stage in cfg.stages.values():
-        if stage.get("mine"):
-            stage_options(stage.mine)
-    if not cfg.stages:
-        raise ConfigError("stages is empty; a run needs at least one.")
-    if cfg.start is not None and cfg.start not in cfg.stages:
-        raise ConfigError(f"start is {cfg.start!r}, expected one of the stages {', '.join(map(str, cfg.stages))}.")
-    for stage in cfg.stages.values():
-        if stage.data != cfg.stages[next(iter(cfg.stages))].data:  # that one is read before anything is trained anyway
-            build_data(stage.data, transforms=stage.transforms, **loading(cfg)).setup("fit")
-    if cfg.test_checkpoint not in ("best", "last"):
-        raise ConfigError(f"test_checkpoint is {cfg.test_checkpoint!r}, expected last or best.")
-
-
-def train_stages(cfg: DictConfig) -> TrainedStage:
-    """Trains the stages in order, from `start` on; those that an interrupted run has finished are left as they are."""
     names = [str(name) for name in cfg.stages]
     *earlier, last = names[names.index(cfg.start) if cfg.start else 0 :]
     progress = Progress()
     for name in earlier:
-        progress = finished(cfg, name, progress) or train_stage(cfg, name, progress).progress
-    return train_stage(cfg, last, progress)
+        progress = finished(cfg, name, progress) or train_stage(cfg, name, progress, data[name]).progress
+    return train_stage(cfg, last, progress, data[last])
 
 
 def test(cfg: DictConfig, trained: TrainedStage) -> MetricsRecord | None:
@@ -123,25 +106,40 @@ def test_data(cfg: DictConfig, trained: TrainedStage) -> ReIDDataModule:
 
 def test_untrained(cfg: DictConfig, data: ReIDDataModule) -> Tasks:
     """The tasks' results with the backbone's pretrained features as they are: what training started from."""
-    evaluation = RetrievalEvaluation()
+    evaluation = RetrievalEvaluation(metric=cfg.retrieval.metric)
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = build_trainer(cfg.trainer, callbacks=[evaluation], **options)
     trainer.test(PretrainedFeatures(instantiate(cfg.backbone, _convert_="all")), data, verbose=False)
     return {name: result.record() for name, result in evaluation.results.items()}
 
 
-def interrupted(folder: str) -> DictConfig:
+def interrupted(folder: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The configuration of a run that was stopped, to go on with.
 
     Args:
         folder: The run's.
+        overrides: What the command line says; see `change` for what it may.
 
     Raises:
-        ConfigError: If it has no checkpoint yet.
+        ConfigError: If it has no checkpoint yet, is finished, or shall go on with something that cannot change.
     """
-    checkpoints = sorted(Path(folder).glob("stages/*/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not checkpoints:
-        raise ConfigError(f"resume={folder} has no stages/<stage>/last.ckpt yet; start the run again without resume.")
-    cfg = OmegaConf.create(load_checkpoint(checkpoints[-1])["reid"]["config"])
-    cfg.paths.run_dir = cfg.resume = folder
+    run = run_of(folder)
+    checkpoints = sorted(run.glob("stages/*/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    refuse_finished(run, resume=folder)
+    reid = load_checkpoint(checkpoints[-1])["reid"]
+    cfg = OmegaConf.create(reid["config"])
+    check_stored_targets(cfg, str(checkpoints[-1]))
+    cfg.paths.run_dir = cfg.resume = str(run)
+    given = [override for override in overrides if not override.startswith("resume=")]
+    if given:
+        names = [str(name) for name in cfg.stages]
+        change(cfg, _overrides_of(run), given, finished=names[: names.index(reid["stage"])])
     return cfg
+
+
+def _overrides_of(run: Path) -> list[str]:
+    """What a run was started with, from what Hydra has written."""
+    file = run / ".hydra" / "overrides.yaml"
+    if not file.is_file():
+        raise ConfigError(f"{file} is not there, so resume={run} cannot tell what changes; pass nothing beside resume.")
+    return [str(override) for override in OmegaConf.load(file)]

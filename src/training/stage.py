@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.utils import get_object, instantiate
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.checkpoint_file import WholeCheckpoints, load_checkpoint
@@ -20,7 +21,6 @@ from src.evaluation.pseudo_labels import mined_layout
 from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.methods.base import ReIDMethod
 from src.retrieval import TripModel
-from src.runtime.errors import ConfigError
 from src.runtime.trainer import build_trainer
 from src.runtime.whole_files import write_atomically
 
@@ -63,6 +63,11 @@ class TrainedStage:
     progress: Progress
 
 
+def stage_of(cfg: DictConfig, name: str) -> Stage:
+    """What the configuration says of a stage."""
+    return Stage(**{str(key): value for key, value in cfg.stages[name].items()})
+
+
 def stage_folder(cfg: DictConfig, name: str) -> Path:
     """The folder of a stage."""
     return Path(cfg.paths.run_dir, "stages", name)
@@ -80,37 +85,39 @@ def finished(cfg: DictConfig, name: str, before: Progress) -> Progress | None:
     return Progress(last, before.steps + int(checkpoint["global_step"]))
 
 
-def train_stage(cfg: DictConfig, name: str, before: Progress) -> TrainedStage:
+def train_stage(cfg: DictConfig, name: str, before: Progress, data: ReIDDataModule | None = None) -> TrainedStage:
     """Trains a stage, from its beginning or from where it was stopped.
 
     Args:
         cfg: The whole configuration.
         name: The stage's.
         before: What came before it.
+        data: Its data set, if it was read already; without mined images.
     """
-    stage = Stage(**{str(key): value for key, value in cfg.stages[name].items()})
+    stage = stage_of(cfg, name)
     folder = stage_folder(cfg, name)
-    weights = _weights(stage, name, before, started_here=cfg.start == name)
+    weights = _weights(stage, before)
     mined = None
     if stage.mine:
         mined = mined_layout(cfg, stage.mine, name, stage.data, folder, weights or before.checkpoint)
     # So that a stage begins with the same classifier whether the run has just trained others, starts here, or goes on.
     seed_everything(cfg.seed, workers=True, verbose=False)
-    data = training_data(cfg, stage, mined)
+    if data is None or mined is not None:
+        data = training_data(cfg, stage, mined)
     log.info("Stage %s, %d epochs on %s: %s", name, stage.epochs, stage.data.name, data.summary())
     method = build_method(cfg, data.num_classes, data.names)
-    for other in cfg.stages.values():
-        method.check_parts(other.get("freeze", ()))  # before the first stage is trained, not after it
     if weights is not None:
         method.take_over(load_checkpoint(weights)["state_dict"], stage.replace, str(weights), stage.allow_partial)
     method.begin_stage(instantiate(stage.optim, _convert_="all"), stage.freeze, _provenance(cfg, name, data))
-    evaluation = RetrievalEvaluation(cfg.retrieval.top_k)
+    evaluation = RetrievalEvaluation(cfg.retrieval.top_k, cfg.retrieval.metric)
+    loggers = [logger(save_dir=str(folder)) for logger in instantiate(cfg.get("logger") or {}).values()]
     trainer = build_trainer(
         cfg.trainer,
         max_epochs=stage.epochs,
         check_val_every_n_epoch=min(cfg.validate_every, stage.epochs),
-        logger=[logger(save_dir=str(folder)) for logger in instantiate(cfg.logger).values()],
-        callbacks=[evaluation, *_callbacks(cfg.callbacks, folder)],  # checkpoints look at what it logs
+        logger=loggers,
+        # The metric first: checkpoints look at what it logs.
+        callbacks=[evaluation, *_callbacks(cfg.callbacks, folder, logged=bool(loggers))],
         plugins=[WholeCheckpoints()],
     )
     # The step that loggers see, so that all stages lie on one axis.
@@ -123,16 +130,12 @@ def train_stage(cfg: DictConfig, name: str, before: Progress) -> TrainedStage:
     return TrainedStage(name, folder, method, data, trainer, evaluation, progress)
 
 
-def _weights(stage: Stage, name: str, before: Progress, *, started_here: bool) -> Path | None:
+def _weights(stage: Stage, before: Progress) -> Path | None:
     """The checkpoint whose weights a stage starts from; None for the backbone's own."""
     if stage.load is None:
         return None
     if stage.load != "previous":
         return Path(stage.load)
-    if started_here:
-        raise ConfigError(
-            f"start={name}, but the stage loads the weights of the one before; pass stages.{name}.load=<checkpoint>."
-        )
     return before.checkpoint
 
 
@@ -172,10 +175,11 @@ def _provenance(cfg: DictConfig, name: str, data: ReIDDataModule) -> dict[str, A
     }
 
 
-def _callbacks(node: DictConfig, folder: Path) -> list[Callback]:
-    """The configured callbacks; those that want a folder get the stage's."""
+def _callbacks(node: DictConfig, folder: Path, *, logged: bool) -> list[Callback]:
+    """The configured callbacks; those that want a folder get the stage's, and one that only logs needs a logger."""
     made = instantiate(node).values()
-    return [callback(folder) if isinstance(callback, partial) else callback for callback in made]
+    callbacks = [callback(folder) if isinstance(callback, partial) else callback for callback in made]
+    return [callback for callback in callbacks if logged or not isinstance(callback, LearningRateMonitor)]
 
 
 def _prepare_folder(folder: Path, data: ReIDDataModule, trainer: Trainer, *, resume: bool) -> Path | None:

@@ -94,12 +94,6 @@ def test_unknown_key_in_a_file_is_refused_with_the_nearest_name(composed, overri
     assert hint in str(error.value)
 
 
-@pytest.mark.parametrize("target", ["os.system", "src.runtime.launch.relaunch", "torch.load"])
-def test_a_class_of_another_package_is_refused(composed, target):
-    with pytest.raises(ConfigError, match=target):
-        check_config(composed(f"method._target_={target}"))
-
-
 def test_public_names_of_the_sweeps(composed):
     cfg = composed("method=dndm", "method.alpha=0.2", "method.beta=0.1")
     assert (cfg.method.alpha, cfg.method.beta) == (0.2, 0.1)

@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 from torch.distributed import TCPStore
 
 from src.runtime import processes
-from src.runtime.processes import launched, on_first_process, run_id
+from src.runtime.processes import agree_on, launched, on_first_process, run_id
 
 
 @pytest.fixture(autouse=True)
@@ -39,15 +39,16 @@ def test_alone_the_run_is_named_by_its_start_which_a_configuration_asks_for_once
     assert cfg.run == cfg.again == "2026-11-21_20-30-01"
 
 
-def test_processes_of_torchrun_take_the_time_of_the_quickest(monkeypatch, clock):
+def test_processes_of_torchrun_take_what_the_first_says(monkeypatch, clock):
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     tell(monkeypatch, TORCHELASTIC_RUN_ID="none", WORLD_SIZE=2, GROUP_WORLD_SIZE=2)
     tell(monkeypatch, MASTER_ADDR="127.0.0.1", MASTER_PORT=store.port)
-    found = []
-    for rank in range(2):
-        monkeypatch.setenv("RANK", str(rank))
-        found.append((run_id(), on_first_process("first", "other")))
-    assert found == [("2026-11-21_20-30-00", "first"), ("2026-11-21_20-30-00", "other")]
+    monkeypatch.setenv("RANK", "0")
+    assert (run_id(), on_first_process("first", "other")) == ("2026-11-21_20-30-00", "first")
+    agree_on("2026-11-21_20-30-00_2")
+    monkeypatch.setenv("RANK", "1")
+    agree_on("another")  # is not this one's to say
+    assert (run_id(), on_first_process("first", "other")) == ("2026-11-21_20-30-00_2", "other")
 
 
 def test_tasks_of_srun_take_the_numbers_of_their_job_and_step(monkeypatch):

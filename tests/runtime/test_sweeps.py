@@ -136,3 +136,23 @@ def test_optuna_chooses_settings_that_exist_on_held_out_vehicles(composed, sweep
     assert cfg.stages.main.data.holdout == 0.2
     for key in OmegaConf.load(f"{CONF_DIR}/sweep/{sweep}.yaml").hydra.sweeper.params:
         assert isinstance(OmegaConf.select(cfg, key), float)
+
+
+def test_a_sweep_over_post_processing_trains_nothing(command, tmp_path):
+    for arguments, named in (
+        (["sweep=omega"], "sweep=omega varies retrieval.spatio_temporal.omega only"),
+        (["sweep=track_reranking"], "sweep=track_reranking varies retrieval only"),
+        (["retrieval.k_reciprocal.k1=10,20"], "retrieval.k_reciprocal.k1=… varies"),
+    ):
+        done = command("src.train", "--multirun", *arguments)
+        assert done.returncode == 1
+        assert named in done.stderr
+        assert "python -m src.evaluate --multirun" in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_sweep_needs_multirun(command, tmp_path):
+    done = command("src.train", "sweep=alpha")
+    assert done.returncode == 1
+    assert "Error: sweep=alpha names several runs; pass --multirun with it." in done.stderr
+    assert not (tmp_path / "outputs").exists()

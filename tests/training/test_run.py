@@ -217,7 +217,7 @@ def test_embeddings_are_evaluated_again_with_post_processing_and_no_forward_pass
         evaluated("tracks", "retrieval.steps=[track_features]")
     with pytest.raises(ConfigError, match=r"retrieval\.flip and retrieval\.scales need checkpoint"):
         evaluated("flip", "retrieval.flip=true")
-    with pytest.raises(ConfigError, match="Pass one of checkpoint, checkpoints and embeddings"):
+    with pytest.raises(ConfigError, match="Pass one of checkpoint, checkpoints, embeddings and untrained=true"):
         evaluated("both", "checkpoint=x")
 
 

@@ -84,9 +84,9 @@ def test_a_run_can_start_at_a_later_stage_from_a_checkpoint(checked, tmp_path):
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], msg=name)
     with pytest.raises(ConfigError, match=r"pass stages\.target\.load=<checkpoint>"):
-        stages.run(checked(*TWO, "start=target", f"paths.run_dir={tmp_path}/nothing"))
+        checked(*TWO, "start=target", f"paths.run_dir={tmp_path}/nothing")
     with pytest.raises(ConfigError, match="start is 'third', expected one of the stages pool, target"):
-        stages.run(checked(*TWO, "start=third", f"paths.run_dir={tmp_path}/third"))
+        checked(*TWO, "start=third", f"paths.run_dir={tmp_path}/third")
 
 
 @pytest.mark.parametrize("stopped_in", ["pool", "target"])

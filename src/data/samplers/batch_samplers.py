@@ -11,6 +11,7 @@ from torch.utils.data import Sampler
 
 from src.data.samplers.schedule import Rows, cut, most_batches, schedule
 from src.data.table import DOMAINS, DataError
+from src.runtime.ranges import Positive
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class BatchSampler(Sampler[list[Draw]], ABC):
         trained: An epoch, and how many of its batches to leave out because a stopped training has had them.
 
     Raises:
-        DataError: If there is not one batch for each process.
+        DataError: If there is not one batch for each process, or a batch is of one image.
     """
 
     def __init__(self, batch_size: int, n_batches: int, seed: int, rank: int, world_size: int) -> None:
@@ -62,6 +63,11 @@ class BatchSampler(Sampler[list[Draw]], ABC):
         self.repeat = False
         self.trained = (0, 0)
         self._n_batches = n_batches
+        if batch_size < 2:
+            raise DataError(
+                "A training batch is of one image, of which batch normalisation has no statistics; pass "
+                "sampler.batch_size=2 or more, or more of sampler.ids and sampler.images."
+            )
         if n_batches < world_size:
             raise DataError(
                 f"The training images fill {n_batches} batches of {batch_size}, expected one for each of {world_size} "
@@ -106,7 +112,9 @@ class PlainSampler(BatchSampler):
         world_size: Number of processes.
     """
 
-    def __init__(self, table: pd.DataFrame, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, table: pd.DataFrame, batch_size: Positive, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
         super().__init__(batch_size, len(table) // batch_size, seed, rank, world_size)
         self._rows = table.index.to_numpy(dtype=np.int64)
 
@@ -128,7 +136,9 @@ class ClassBalancedSampler(PlainSampler):
         world_size: Number of processes.
     """
 
-    def __init__(self, table: pd.DataFrame, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, table: pd.DataFrame, batch_size: Positive, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
         super().__init__(table, batch_size, seed, rank, world_size)
         identity = table.groupby(["dataset", "vehicle_id"], sort=True).ngroup().to_numpy()
         self._rows = self._rows[np.argsort(identity, kind="stable")]
@@ -188,7 +198,7 @@ class IdentitySampler(_IdentityBatches):
     """
 
     def __init__(
-        self, table: pd.DataFrame, ids: int, images: int, seed: int = 0, rank: int = 0, world_size: int = 1
+        self, table: pd.DataFrame, ids: Positive, images: Positive, seed: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
         groups = [[rows] for rows in _rows_by_identity(table).values()]
         if len(groups) < ids:
@@ -219,7 +229,14 @@ class DayNightSampler(_IdentityBatches):
     """
 
     def __init__(
-        self, table: pd.DataFrame, ids: int, day: int, night: int, seed: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        table: pd.DataFrame,
+        ids: Positive,
+        day: Positive,
+        night: Positive,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         domains = [_rows_by_identity(table[table["domain"] == domain]) for domain in DOMAINS]
         both = sorted(domains[0].keys() & domains[1].keys())

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from src.retrieval.embeddings import read_embeddings
 from src.retrieval.relevance import Integers
 from src.retrieval.steps.state import Scale, State
 from src.retrieval.steps.step import Step, add_filter, add_term, weights_of
+from src.runtime.ranges import AboveZero, AtLeast, NotNegative, Positive, Share
 
 _TABLE = "table"  # as the source of labels: the data set's own
 
@@ -25,7 +27,7 @@ class SpatioTemporal(Step):
     """Adds ω · (D_s + D_t) of DFR-ST, fitted on the training images; see `SpatioTemporalTerm`."""
 
     name = "spatio_temporal"
-    omega: float = 0.2
+    omega: NotNegative = 0.2
     slope: float = 6.0
     shift: float = 0.5
     density: Density = "mode"
@@ -81,8 +83,8 @@ class AttributeConstraint(Step):
 
     name = "attribute_constraint"
     labels: str | None = None
-    delta_type: float | None = None
-    delta_colour: float | None = None
+    delta_type: NotNegative | None = None
+    delta_colour: NotNegative | None = None
     metric: Scale = "euclidean"
 
     def apply(self, state: State) -> State:
@@ -128,15 +130,17 @@ class KReciprocal(Step):
     """k-reciprocal re-ranking, of the sum of all terms before it; see `KReciprocalDistance`."""
 
     name = "k_reciprocal"
-    k1: int = 20
-    k2: int = 6
-    lambda_value: float = 0.3
-    max_memory_gb: float = 8.0
+    k1: Positive = 20
+    k2: Positive = 6
+    lambda_value: Share = 0.3
+    max_memory_gb: AboveZero = 8.0
 
     def apply(self, state: State) -> State:
         """See `Step`."""
         if state.final is not None:
             raise self.refusal("needs distances between all images, but a step before it left those to queries only.")
+        if state.context.rehearsal:
+            return replace(state, final=replace(state, filters=()).ranking(), scale="reranked")
         final = KReciprocalDistance(
             state.all_pairs(),
             state.n_queries,
@@ -153,7 +157,7 @@ class SumDistances(Step):
     """Adds up the distances of several models, each multiplied by its weight (multi-domain learning's ensemble)."""
 
     name = "sum_distances"
-    weights: Sequence[float] | None = None
+    weights: Sequence[NotNegative] | None = None
 
     def run(self, states: list[State]) -> list[State]:
         """See `Step`."""
@@ -178,7 +182,7 @@ class CameraVerification(Step):
 
     name = "camera_verification"
     embeddings: str | None = None
-    clusters: int | None = None
+    clusters: Annotated[int, AtLeast(2)] | None = None
 
     def apply(self, state: State) -> State:
         """See `Step`."""
@@ -203,6 +207,8 @@ class CameraVerification(Step):
         clusters = self.clusters or (0 if state.context.train is None else state.context.train["camera_id"].nunique())
         if clusters < 2 or clusters > len(state.records):
             raise self.refusal(f"makes {clusters} clusters of {len(state.records)} images; set clusters.")
+        if state.context.rehearsal:
+            return np.zeros(len(state.records), dtype=np.int64)
         features = folder.of(state.records.index.to_numpy()).numpy()
         return KMeans(clusters, n_init=4, random_state=0).fit_predict(features).astype(np.int64)
 
@@ -215,7 +221,7 @@ class TimeWindow(Step):
     """
 
     name = "time_window"
-    tau: float | None = None
+    tau: NotNegative | None = None
 
     def apply(self, state: State) -> State:
         """See `Step`."""

@@ -16,6 +16,7 @@ from src.retrieval.query_expansion import alpha_query_expansion, dbscan_query_ex
 from src.retrieval.steps.state import State
 from src.retrieval.steps.step import Step, weights_of
 from src.retrieval.track_features import average_track_features, weighted_track_features
+from src.runtime.ranges import NotNegative, Positive
 
 Kind = Literal["average", "weighted"]
 
@@ -24,7 +25,7 @@ Kind = Literal["average", "weighted"]
 class _JoinFeatures(Step):
     """Makes one feature of those of several models."""
 
-    weights: Sequence[float] | None = None
+    weights: Sequence[NotNegative] | None = None
 
     @abstractmethod
     def join(self, features: Sequence[Tensor]) -> Tensor:
@@ -65,7 +66,7 @@ class Average(_JoinFeatures):
     """
 
     name = "average"
-    looks: int | None = None
+    looks: Positive | None = None
 
     def run(self, states: list[State]) -> list[State]:
         """See `Step`."""
@@ -88,12 +89,14 @@ class QueryExpansion(Step):
     """Adds each query's `n` nearest gallery features to it; see `alpha_query_expansion`."""
 
     name = "query_expansion"
-    n: int = 5
-    alpha: float = 3.0
+    n: Positive = 5
+    alpha: NotNegative = 3.0
 
     def apply(self, state: State) -> State:
         """See `Step`."""
         self.need_features(state)
+        if state.context.rehearsal:
+            return state
         return state.with_query(alpha_query_expansion(state.query, state.gallery, self.n, self.alpha))
 
 
@@ -102,8 +105,8 @@ class DBSCANExpansion(Step):
     """Replaces a query by the mean of the other queries in its DBSCAN cluster; see `dbscan_query_expansion`."""
 
     name = "dbscan_expansion"
-    eps: float | None = None
-    min_samples: int = 2
+    eps: NotNegative | None = None
+    min_samples: Positive = 2
     include_self: bool = False
     metric: Metric = "euclidean"
 
@@ -111,6 +114,8 @@ class DBSCANExpansion(Step):
         """See `Step`."""
         self.need_features(state)
         eps = as_euclidean(self.given("eps"), self.metric)
+        if state.context.rehearsal:
+            return state
         return state.with_query(
             dbscan_query_expansion(state.query, eps, min_samples=self.min_samples, include_self=self.include_self)[0]
         )
@@ -121,13 +126,14 @@ class QueryGroups(Step):
     """Gives queries closer than θ their mean feature; see `group_queries`."""
 
     name = "query_groups"
-    theta: float | None = None
+    theta: NotNegative | None = None
     metric: Metric = "euclidean"
 
     def apply(self, state: State) -> State:
         """See `Step`."""
         self.need_features(state)
-        return state.with_query(group_queries(state.query, as_euclidean(self.given("theta"), self.metric))[0])
+        theta = as_euclidean(self.given("theta"), self.metric)
+        return state if state.context.rehearsal else state.with_query(group_queries(state.query, theta)[0])
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ class TrackFeatures(Step):
 
     name = "track_features"
     kind: Kind = "weighted"
-    threshold: float = 0.2
+    threshold: NotNegative = 0.2
     metric: Metric = "euclidean"
 
     def apply(self, state: State) -> State:

@@ -9,6 +9,7 @@ from src.retrieval.distances.feature_distance import FeatureDistance
 from src.retrieval.reordering import ExpandedTracks, GroupReranking
 from src.retrieval.steps.state import Scale, State
 from src.retrieval.steps.step import Step
+from src.runtime.ranges import NotNegative
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class GroupReranked(Step):
     """Inserts the rest of a track behind its first image, if that is nearer than θ; see `GroupReranking`."""
 
     name = "group_reranking"
-    theta: float | None = None
+    theta: NotNegative | None = None
     metric: Scale = "euclidean"
 
     def apply(self, state: State) -> State:

@@ -25,12 +25,15 @@ class Context:
         camera_distances: Road distances, index and columns the cameras' numbers.
         trips: What the trips of the model's own training images looked like, for data without any.
         fingerprint: Of the data set.
+        rehearsal: Whether steps only look whether they can be taken: the features mean nothing, and what takes time is
+            left out.
     """
 
     train: pd.DataFrame | None = None
     camera_distances: pd.DataFrame | None = None
     trips: TripModel | None = None
     fingerprint: str = ""
+    rehearsal: bool = False
 
 
 @dataclass(frozen=True)
