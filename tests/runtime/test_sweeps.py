@@ -1,6 +1,7 @@
 """Jobs of a sweep: folders, failures, W&B runs, embeddings that are made once, what Optuna is told."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 from src import evaluate
 from src.data.layouts import VeRi776
 from src.evaluation import evaluation_run as evaluation
+from src.evaluation.embedding import embeddings_meta
 from src.evaluation.metrics_file import mean_ap, read_metrics
 from src.retrieval import DataVersion, Embeddings, EmbeddingsMeta, read_embeddings, write_embeddings
 from src.runs.finished import flatten
@@ -94,9 +96,9 @@ def test_only_a_job_of_a_sweep_is_of_a_sweep(tmp_path):
 def test_a_sweep_over_post_processing_embeds_a_checkpoint_once(composed, untrained, tmp_path, monkeypatch):
     checkpoint, made = untrained("method=bot", "data=quickstart_veri"), []
 
-    def embed(cfg, method, data, trainer, checkpoint, folder):
+    def embed(method, data, trainer, retrieval, checkpoint, folder):
         made.append(folder.parent.name)
-        meta = evaluation._meta(method, data, trainer, checkpoint) | {"dimensions": 16}
+        meta = replace(embeddings_meta(method, data, trainer, checkpoint), dimensions=16)
         write_embeddings(folder, random_embeddings(data.table, meta))
         return read_embeddings(folder)
 
@@ -112,8 +114,8 @@ def test_a_sweep_over_post_processing_embeds_a_checkpoint_once(composed, untrain
     first = job("0")
     second = job("1", "retrieval.steps=[query_expansion]")
     assert made == ["0"]
-    assert second["before_postprocessing"] == first["tasks"]
-    assert second["checkpoint_sha"] == first["checkpoint_sha"]
+    assert second.before_postprocessing == first.tasks
+    assert second.models[0].checkpoint_sha == first.models[0].checkpoint_sha
     job("2", "retrieval.flip=true")
     job("3", "contamination.kind=mosaic", "contamination.share=0.1")
     job("4", mode="RUN")

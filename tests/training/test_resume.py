@@ -78,9 +78,9 @@ def test_sigterm_saves_between_two_batches(checked, tmp_path, monkeypatch, one_t
         assert seen[-1] == moment
         assert load_checkpoint(stopped / "stages/main/last.ckpt")["global_step"] == steps
         resumed = stages.run(stages.interrupted(str(stopped)))
-        assert resumed["steps"] == whole["steps"] == 8
+        assert resumed.steps == whole.steps == 8
         assert_same(weights(tmp_path / "whole"), weights(stopped))
-        assert resumed["tasks"] == whole["tasks"]
+        assert resumed.tasks == whole.tasks
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_weights(checked, tmp_path,
         one, other = (weights(tmp_path / f"{run}/stages/{name}/last.ckpt") for run in ("whole", "stopped"))
         for key, value in one.items():
             torch.testing.assert_close(value, other[key], msg=f"{name} {key}")
-    assert resumed["steps"] == whole["steps"]
+    assert resumed.steps == whole.steps
     assert read_metrics(tmp_path / "stopped").checkpoint == "target/last.ckpt"
     parts = sorted(path.name for path in (tmp_path / f"stopped/stages/{stopped_in}").glob("metrics*.csv"))
     assert parts == ["metrics.csv", "metrics_1.csv"]
