@@ -8,8 +8,11 @@ from src.runtime.command import command
 @command("link")
 def main(cfg: DictConfig) -> None:
     """Links the tracks."""
+    from src.config.checks import check_command
+    from src.config.gallery_schema import LinkConfig
     from src.gallery.link_run import run
 
+    check_command(cfg, LinkConfig)
     run(cfg)
 
 

@@ -105,3 +105,18 @@ class CropConfig:
     batch_size: Positive
     processes: Positive | None
     device: str
+
+
+@dataclass(frozen=True)
+class LinkConfig:
+    """The top-level keys of `conf/link.yaml`."""
+
+    paths: Any
+    index: str
+    fit: str | None
+    threshold: float | None
+    weight: NotNegative | None
+    travel: str | None
+    same_camera: bool
+    after: Any
+    before: Any

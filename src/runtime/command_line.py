@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 _TEXT = re.compile(
     r"""^\+{0,2}(
         checkpoint|checkpoints|embeddings|images|index|query|out|weights|cameras|picture|json|report|run|runs|resume|name
-        |video|videos|detector|watch
+        |video|videos|detector|watch|fit|travel
         |hydra\.(run|sweep)\.dir
         |paths\.(data_dir|output_dir|weights\.\w+)
         |backbone\.weights

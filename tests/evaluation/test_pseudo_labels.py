@@ -269,7 +269,7 @@ def test_three_stages_and_a_stop_in_the_last(composed, checked, tmp_path, monkey
 
 def test_impossible_stages_are_refused_before_training(checked, tmp_path):
     for override, message in (
-        ("stages.mined.mine.d_n_distance=cosine", "mine.d_n_distance is 'cosine', expected one of euclidean"),
+        ("stages.mined.mine.d_n_distance=cosine", "mine.d_n_distance is 'cosine', expected euclidean"),
         ("start=mined", "start=mined, but the stage loads the weights of the one before"),
         ("stages.real.freeze=[backbone.stages.7]", r"freezes 'backbone\.stages\.7', which BoT does not have"),
     ):
