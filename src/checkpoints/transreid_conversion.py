@@ -78,7 +78,7 @@ def _side_names(cfg: DictConfig, path: Path, state: Mapping[str, Tensor]) -> dic
 
 
 def _names(method: TransReID, jigsaw: bool) -> tuple[dict[str, str], tuple[str, ...]]:
-    """How their names begin, and ours; and how those begin that their network does not use."""
+    """Beginnings of their names and of ours, and of those that their network does not use."""
     ours = "network.backbone."
     names = {f"base.{name}": f"{ours}stem.model.{name}" for name in ("cls_token", "pos_embed", "patch_embed.")}
     places = [

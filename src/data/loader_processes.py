@@ -10,7 +10,7 @@ import cv2
 
 
 def loader_options(workers: int) -> dict[str, Any]:
-    """How a `DataLoader` of images begins its processes; sees to it that they end with this one.
+    """Options of a `DataLoader` of images on its processes; sees to it that they end with this one.
 
     Args:
         workers: Their number; 0 loads in this process.

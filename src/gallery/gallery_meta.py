@@ -30,7 +30,7 @@ class Collection:
 
 @dataclass(frozen=True)
 class GalleryMeta(EmbeddingsMeta):
-    """What `meta.json` says of a gallery, or of the embeddings of a run, which may be searched as well.
+    """Contents of `meta.json` of a gallery, or of the embeddings of a run, which may be searched as well.
 
     Attributes:
         index: What is searched.

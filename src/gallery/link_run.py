@@ -39,7 +39,7 @@ _TRAVEL = {"camera_a": "int64", "camera_b": "int64", "least": "float64"}
 
 @dataclass(frozen=True)
 class Linker:
-    """What decides which tracks are one vehicle.
+    """Criteria of which tracks are one vehicle.
 
     Attributes:
         threshold: See `cluster`.
@@ -157,7 +157,7 @@ def _tracks(gallery: Gallery, cfg: DictConfig) -> tuple[TrackTable, TrackTable]:
 
 
 def _linker(cfg: DictConfig, gallery: Gallery, given: TravelTimes | None) -> Linker:
-    """What the configuration says, and for the rest what training vehicles say.
+    """Criteria of the configuration, and for the rest those of training vehicles.
 
     Half of the training vehicles say what trips look like, the other half choose thresholds, so that the thresholds are
     for trips that were not fitted to.

@@ -14,7 +14,7 @@ from src.runtime.errors import ConfigError
 
 @dataclass(frozen=True)
 class LinkScores:
-    """How well tracks were linked (Ristani et al., Performance measures for multi-target tracking, 2016).
+    """Scores of linked tracks (Ristani et al., Performance measures for multi-target tracking, 2016).
 
     Attributes:
         idf1: Share of images that are of the right vehicle, when each vehicle is matched with one group of tracks so

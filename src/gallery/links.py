@@ -1,4 +1,4 @@
-"""Which tracks of a gallery show one vehicle, as `src.link` has found."""
+"""Links: tracks of a gallery that show one vehicle, as `src.link` has found."""
 
 from collections.abc import Mapping
 from pathlib import Path

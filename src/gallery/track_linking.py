@@ -71,7 +71,7 @@ class TrackTable:
 
 @dataclass(frozen=True)
 class TravelTimes:
-    """How long vehicles take from one camera to the next.
+    """Travel times from one camera to the next.
 
     Attributes:
         least: Seconds (or the gallery's unit) that the way from one camera to another takes at least, by the two
@@ -114,7 +114,7 @@ class TravelTimes:
 
 
 def impossible(tracks: TrackTable, travel: TravelTimes, *, same_camera: bool = True) -> NDArray[np.bool_]:
-    """Which pairs of tracks `(T, T)` cannot be one vehicle: it is at one place at a time, and takes time to get there.
+    """Mask of pairs of tracks, `(T, T)`, that cannot be one vehicle: it is at one place at a time, and takes its time.
 
     Args:
         tracks: The tracks.

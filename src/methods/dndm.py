@@ -142,5 +142,5 @@ class DNDMReleased(ReIDMethod):
 
 
 def _nights(batch: Mapping[str, Any]) -> int | None:
-    """How many images of a batch are of the night, if it came through Lightning."""
+    """Number of night images in a batch, if it came through Lightning."""
     return batch.get("nights")

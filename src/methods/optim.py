@@ -122,7 +122,7 @@ class Optim:
 
 
 def _distances(module: nn.Module) -> dict[int, int]:
-    """How many layers each parameter of a backbone lies before the head, by its identity."""
+    """Number of layers that each parameter of a backbone lies before the head, by its identity."""
     return {
         id(part.get_parameter(name)): distance
         for part in module.modules()

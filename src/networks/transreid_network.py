@@ -14,7 +14,7 @@ from src.networks.blocks.side_information import SideInformation
 
 
 class TransReIDOutput(NamedTuple):
-    """What the network computes; of each the whole image's comes first, then those of the parts.
+    """Output of the network; of each the whole image's comes first, then those of the parts.
 
     Attributes:
         features: Before the necks, `(B, C)`.

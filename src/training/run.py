@@ -138,7 +138,7 @@ def interrupted(folder: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def _overrides_of(run: Path) -> list[str]:
-    """What a run was started with, from what Hydra has written."""
+    """Overrides that a run was started with, from what Hydra has written."""
     file = run / ".hydra" / "overrides.yaml"
     if not file.is_file():
         raise ConfigError(f"{file} is not there, so resume={run} cannot tell what changes; pass nothing beside resume.")

@@ -64,7 +64,7 @@ class TrainedStage:
 
 
 def stage_of(cfg: DictConfig, name: str) -> Stage:
-    """What the configuration says of a stage."""
+    """Node of a stage as its dataclass."""
     return Stage(**{str(key): value for key, value in cfg.stages[name].items()})
 
 

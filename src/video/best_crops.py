@@ -142,7 +142,7 @@ def _keep_better(kept: dict[int, Candidate], place: int, candidate: Candidate) -
 
 
 def crop_quality(crop: NDArray[np.uint8], covered: float, cut: bool) -> float:
-    """How good a crop is: the side of a square of its size, times how sharp and how uncovered it is.
+    """Quality of a crop: the side of a square of its size, times how sharp and how uncovered it is.
 
     Sharpness is the variance v of the Laplacian of the crop at a fixed size, so that it does not count size again, as
     v / (v + 150): a crop of no detail counts nothing, and beyond some detail more makes little difference.

@@ -147,7 +147,7 @@ def _sources(cfg: DictConfig) -> list[Source]:
 
 
 def _made_by(cfg: DictConfig, options: CropOptions) -> dict[str, Any]:
-    """What the crops depend on."""
+    """Options that the crops depend on."""
     files = {name: Path(path) for name, path in (("detector", cfg.detector), ("weights", cfg.weights)) if path}
     hashed = {name: file_sha(path)[:16] if path.is_file() else str(path) for name, path in files.items()}
     every = f"{options.every.frames}f" if options.every.frames > 1 else options.every.seconds

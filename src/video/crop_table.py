@@ -1,4 +1,4 @@
-"""What a folder of crops says of itself: `table.csv`, a line a crop, and `meta.json`."""
+"""Description of a folder of crops: `table.csv`, a line a crop, and `meta.json`."""
 
 import json
 from collections.abc import Mapping, Sequence

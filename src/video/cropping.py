@@ -22,7 +22,7 @@ _LOW = 0.1  # ByteTrack goes on with detections of at least this score
 
 @dataclass(frozen=True)
 class CropOptions:
-    """How videos are cropped.
+    """Options of cropping.
 
     Attributes:
         classes: Names of the detector's classes.
@@ -48,7 +48,7 @@ class CropOptions:
 
 
 class Progress(NamedTuple):
-    """How far a video is.
+    """Progress of a video.
 
     Attributes:
         seconds: Of the video that are done.
@@ -114,7 +114,7 @@ def crop_video(
 
 
 class _View:
-    """What is in view of a camera: the tracker, and the tracks that have not ended."""
+    """View of a camera: the tracker, and the tracks that have not ended."""
 
     def __init__(self, source: Source, detector: Detector, options: CropOptions, out: Path, frame_rate: float) -> None:
         self._detector, self._options, self._out, self._name = detector, options, out, source.name

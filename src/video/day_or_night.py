@@ -17,7 +17,7 @@ SUN_DOUBT = 3.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where a camera stands.
+    """Place of a camera.
 
     Attributes:
         latitude: Degrees, north positive.

@@ -22,7 +22,7 @@ class VideoError(ValueError):
 
 @dataclass(frozen=True)
 class Every:
-    """Which frames are looked at: one in so many seconds, or in so many frames.
+    """Choice of the frames that are looked at: one in so many seconds, or in so many frames.
 
     Attributes:
         seconds: Least time between two; 0 takes all.
@@ -55,7 +55,7 @@ class Every:
 
 @dataclass
 class Position:
-    """How far a video has been read, enough to go on from.
+    """Place up to which a video has been read, enough to go on from.
 
     Attributes:
         time: Of the last frame that was decoded, in seconds from the start.

@@ -19,7 +19,7 @@ _OVERLAP = 0.5  # intersection over union from which two boxes are one vehicle, 
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one frame.
+    """Detections of one frame.
 
     Attributes:
         boxes: x1, y1, x2, y2 in pixels, `(N, 4)`.
@@ -55,7 +55,7 @@ class Detector(Protocol):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which detections count.
+    """Choice of the detections that count.
 
     Attributes:
         classes: Numbers of the classes.

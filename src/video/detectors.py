@@ -1,4 +1,4 @@
-"""Which detector: an ONNX file, or one of torchvision by name."""
+"""Detector by name: an ONNX file, or one of torchvision by name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from src.video.torchvision_detector import TorchvisionDetector
 
 @dataclass(frozen=True)
 class DetectorChoice:
-    """What `make_detector` takes, but for the threads."""
+    """Arguments of `make_detector`, but for the threads."""
 
     name: str
     weights: str | None

@@ -12,7 +12,7 @@ from src.retrieval.track_features import average_track_features
 
 
 def join_tracklets(table: pd.DataFrame, features: NDArray[np.float32], *, gap: float, score: float) -> dict[int, int]:
-    """Which tracks go on which others.
+    """Pairs of tracks of which one goes on the other.
 
     A track goes on another of its camera that ended at most `gap` seconds before it began, if their mean features are
     alike; each goes on at most one and is gone on by at most one, so that the likenesses have the largest sum.

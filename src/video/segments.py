@@ -1,4 +1,4 @@
-"""What is known of a video, segment by segment, so that a killed run goes on after the last whole one."""
+"""Record of a video, segment by segment, so that a killed run goes on after the last whole one."""
 
 import io
 import json

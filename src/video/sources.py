@@ -1,4 +1,4 @@
-"""Which videos are cropped: file, camera, start and place of each."""
+"""Videos to crop: file, camera, start and place of each."""
 
 import csv
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Which detections of successive frames show one vehicle: the trackers of the package `trackers`."""
+"""Tracks, detections of successive frames that show one vehicle: the trackers of the package `trackers`."""
 
 import warnings
 from typing import Any

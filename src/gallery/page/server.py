@@ -43,7 +43,7 @@ _MAX_UPLOAD = web.AppKey("max_upload_mb", float)
 
 
 class _Shown:
-    """What is searched now: the gallery and its tracks."""
+    """Gallery that is searched now, and its tracks."""
 
     def __init__(self, gallery: Gallery | LivingGallery, feature: TrackFeature) -> None:
         self.living = gallery if isinstance(gallery, LivingGallery) else None

@@ -1,4 +1,4 @@
-"""How deep the layers of a backbone lie: what learns slower, what stays as it is, what is computed again."""
+"""Depth of a backbone's layers: what learns slower, what stays as it is, what is computed again."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any

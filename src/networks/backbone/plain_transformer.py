@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 class Carried(NamedTuple):
-    """What the stages of a transformer pass on beside their map.
+    """Tokens that the stages of a transformer pass on beside their map.
 
     Attributes:
         prefix: The tokens that have no place on the map, `(B, P, C)`: class token first, then registers; None for none.
@@ -66,7 +66,7 @@ class PatchStem(nn.Module):
 
     @property
     def stride(self) -> int:
-        """How far apart patches lie, in pixels."""
+        """Distance of neighbouring patches, in pixels."""
         return int(self.model.patch_embed.proj.stride[0])
 
     def use_stride(self, stride: int) -> None:

@@ -90,7 +90,7 @@ def differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor], unknown:
 
 
 def needed(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What of a network's own weights must be given: all but the counters of batches, which nothing here reads.
+    """Names of a network's own weights that must be given: all but the counters of batches, which nothing here reads.
 
     Files written before BatchNorm counted its batches lack them.
     """

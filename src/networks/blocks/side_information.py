@@ -30,7 +30,7 @@ class SideInformation(nn.Module):
             nn.init.trunc_normal_(self.table, std=0.02)
 
     def forward(self, values: Sequence[Tensor]) -> Tensor | None:
-        """What is added to all tokens of an image, `(B, C)`.
+        """Embedding that is added to all tokens of an image, `(B, C)`.
 
         Args:
             values: Of each kind the places `(B,)` of the images' values; negative where unknown. An image of which any
