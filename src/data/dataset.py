@@ -131,8 +131,8 @@ def train_labels(table: pd.DataFrame, target: str = "vehicle_id") -> list[tuple[
 
 def attribute(table: pd.DataFrame, name: str) -> pd.Series:
     """Each row's name of one of `ATTRIBUTES`, "" where it is unknown; a camera's is that of its data set too."""
-    if name != "camera":
-        return table[name]
+    if name != "camera":  # a table written before there was such a column knows none
+        return table[name] if name in table else pd.Series("", index=table.index)
     cameras = table["dataset"] + " " + table["camera_id"].astype(str)
     return cameras.where(known(table, "camera_id"), "")
 

@@ -93,7 +93,9 @@ def _column(dataset: str, name: str, values: Any, empty: Any, length: int) -> pd
 
 
 def known(table: pd.DataFrame, column: str) -> NDArray[np.bool_]:
-    """Whether each record has a value in a column, `(N,)`."""
+    """Whether each record has a value in a column, `(N,)`; in none that came after the table was written."""
+    if column not in table:
+        return np.zeros(len(table), dtype=bool)
     values = table[column]
     if isinstance(COLUMNS[column], float):
         return values.notna().to_numpy()

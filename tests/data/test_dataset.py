@@ -140,3 +140,14 @@ def test_codes_are_looked_up():
     assert class_index(table, labels[1:])[0] == (
         labels[1:].index(key) if (key := ("one", ids[0])) in labels[1:] else -1
     )
+
+
+def test_a_table_written_before_there_were_views_knows_none(table):
+    names = {"colour": ["blue", "red"], "view": ["front"]}
+    new = ReIDDataset(table, Transforms(size=16).evaluation(), train_labels(table), names)
+    old = ReIDDataset(table.drop(columns="view"), Transforms(size=16).evaluation(), train_labels(table), names)
+    for row in range(len(table)):
+        assert {name: int(old[row][name]) for name in ("colour", "view", "label")} == {
+            name: int(new[row][name]) for name in ("colour", "view", "label")
+        }
+        assert old[row]["view"] == -1
