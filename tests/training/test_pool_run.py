@@ -45,6 +45,7 @@ def test_a_pool_trains_and_tests_on_its_target(composed, tmp_path):
     checkpoint = f"checkpoint={run}/stages/main/last.ckpt"
     for name, data in (("none", ()), ("target", ("data=quickstart_veri",)), ("pool", POOL)):
         tested = composed(checkpoint, *data, "workers=0", f"paths.run_dir={tmp_path}/{name}", config="evaluate")
+        complete_pools(tested)
         assert evaluation.run(tested).tasks == metrics.tasks
 
 
