@@ -1,11 +1,9 @@
 """A run that is told to end, or killed, goes on and ends with the very weights of one that was left alone."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import OmegaConf
 
 from src.checkpoints.checkpoint_file import load_checkpoint
 from src.methods.dndm import DNDM
@@ -102,46 +101,56 @@ def test_sigterm_saves_only_what_training_can_go_on_with(caplog, doing, loss, ex
     assert "Told to end: the weights are in last.ckpt" in caplog.text
 
 
-def one_of_two(rank, port, run):
-    """What one of two processes does, as torchrun would start it: a whole run, a stopped one, which goes on."""
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"GROUP_RANK": "0", "GROUP_WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "x"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    stages.run(run("whole"))
+#: One of two processes: a whole run, and a stopped one, which goes on.
+ONE_OF_TWO = """
+import os, signal, sys
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from omegaconf import OmegaConf
+from src.methods.dndm import DNDM
+from src.runtime.resolvers import register_resolvers
+from src.training import run as stages
 
-    def terminate(method, batch, index):
-        if (rank, method.current_epoch, index) == (1, 0, 1):  # the other must stop after the same batch
-            os.kill(os.getpid(), signal.SIGTERM)
+register_resolvers()
+whole, stopped = (OmegaConf.load(f"{sys.argv[1]}/{name}.yaml") for name in ("whole", "stopped"))
+stages.run(whole)
 
-    DNDM.on_train_batch_start = terminate
-    with pytest.raises(SIGTERMException):
-        stages.run(run("stopped"))
+def terminate(method, batch, index):
+    if (os.environ["RANK"], method.current_epoch, index) == ("1", 0, 1):  # the other must stop after the same batch
+        os.kill(os.getpid(), signal.SIGTERM)
+
+DNDM.on_train_batch_start = terminate
+try:
+    stages.run(stopped)
+except SIGTERMException:
     del DNDM.on_train_batch_start
-    stages.run(stages.interrupted(run("stopped").paths.run_dir))
+    stages.run(stages.interrupted(stopped.paths.run_dir))
+else:
+    sys.exit("It did not stop.")
+"""
 
 
 @pytest.mark.slow
 def test_two_processes_stop_after_the_same_batch_and_go_on(checked, tmp_path):
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "+trainer.limit_train_batches=3", "workers=0")
-    configurations = {
-        name: checked(*SMALL[:5], *two, *SMALL[7:], "epochs=1", f"paths.run_dir={tmp_path}/{name}")
-        for name in ("whole", "stopped")
-    }
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    fork = multiprocessing.get_context("fork")  # a fresh process would take seconds to import all there is
-    processes = [fork.Process(target=one_of_two, args=(rank, port, configurations.get)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=300)
-        process.kill()  # where it hangs
-    assert [process.exitcode for process in processes] == [0, 0]
+    for name in ("whole", "stopped"):
+        cfg = checked(*SMALL[:5], *two, *SMALL[7:], "epochs=1", f"paths.run_dir={tmp_path}/{name}")
+        OmegaConf.save(cfg, tmp_path / f"{name}.yaml")
+    script = tmp_path / "one_of_two.py"
+    script.write_text(ONE_OF_TWO)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, *launch, str(script), str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
     assert load_checkpoint(tmp_path / "stopped/stages/main/last.ckpt")["global_step"] == 3
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
-    one, other = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in configurations)
+    one, other = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "stopped"))
     assert one["tasks"] == other["tasks"]
 
 
