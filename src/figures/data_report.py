@@ -34,7 +34,7 @@ def print_report(report: Report, path: str, to: Console | None = None) -> None:
     for finding in report.findings:
         label, style = ("Problem", "red") if finding.problem else ("Warning", "yellow")
         out.print(f"[{style}]{label}:[/] ", end="")
-        out.print(finding.sentence, highlight=False, markup=False)
+        out.print(finding.sentence, highlight=False, markup=False, soft_wrap=True)
         for item in finding.items[:_SHOWN]:
             out.print(f"  {item}", highlight=False, markup=False, soft_wrap=True)
         if (more := len(finding.items) - _SHOWN) > 0:
