@@ -18,14 +18,10 @@ def main(cfg: DictConfig) -> float | None:
     from src.config.schema import EvaluateConfig
     from src.evaluation.evaluation_run import run
     from src.evaluation.metrics_file import mean_ap
-    from src.runtime.launch import local_processes, relaunch
+    from src.runtime.launch import in_processes
 
     check_command(cfg, EvaluateConfig)
-    processes = local_processes(cfg.trainer)
-    if processes > 1:
-        relaunch("src.evaluate", processes)
-    else:
-        run(cfg)
+    in_processes("src.evaluate", cfg.trainer, lambda: run(cfg))
     return mean_ap(Path(cfg.paths.run_dir))
 
 

@@ -18,17 +18,13 @@ def main(cfg: DictConfig) -> float | None:
 
     from src.config.checks import check_config
     from src.evaluation.metrics_file import mean_ap
-    from src.runtime.launch import local_processes, relaunch
+    from src.runtime.launch import in_processes
     from src.training.run import interrupted, run
 
     if cfg.resume is not None:
         cfg = interrupted(cfg.resume, HydraConfig.get().overrides.task)
     check_config(cfg)
-    processes = local_processes(cfg.trainer)
-    if processes > 1:
-        relaunch("src.train", processes)
-    else:
-        run(cfg)
+    in_processes("src.train", cfg.trainer, lambda: run(cfg))
     return mean_ap(Path(cfg.paths.run_dir))
 
 

@@ -1,6 +1,5 @@
 """`src.link`: tracks of a gallery that show one vehicle, and its trips over the cameras."""
 
-import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from src.gallery.track_linking import (
 )
 from src.retrieval import TripModel
 from src.runtime.errors import ConfigError
+from src.runtime.json_files import write_json
 from src.runtime.whole_files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def run(cfg: DictConfig) -> LinkScores | None:
         "trips": int(trips["global_id"].nunique()),
         "scores": None if scores is None else asdict(scores),
     }
-    write_atomically(folder / "links.json", json.dumps(said, indent=2) + "\n")
+    write_json(folder / "links.json", said)
     log.info(
         "%d tracks are of %d vehicles, %d of them seen several times: %s",
         *(said["tracks"], said["vehicles"], said["trips"], folder / "trips.csv"),

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 
 import torch
 from omegaconf import DictConfig
@@ -49,6 +50,15 @@ def _wanted(trainer: DictConfig) -> int:
             return 1
         raise ConfigError(f"trainer.devices={trainer.devices} is no number of CPU processes; pass trainer.devices=2.")
     return torch.cuda.device_count() if trainer.devices in ("auto", -1) else len(str(trainer.devices).split(","))
+
+
+def in_processes(module: str, trainer: DictConfig, work: Callable[[], object]) -> None:
+    """Does the work of `python -m <module>` in as many processes as a trainer asks for; this one, if that is one."""
+    processes = local_processes(trainer)
+    if processes > 1:
+        relaunch(module, processes)
+    else:
+        work()
 
 
 def relaunch(module: str, processes: int) -> None:

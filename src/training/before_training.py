@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -54,8 +54,10 @@ def check_run(cfg: DictConfig) -> dict[str, ReIDDataModule]:
         _check_batches(name, data[name])
     _check_networks(cfg, stages, data)
     last = names[-1]
+    tested = data[last].table
+    held = set(_images(tested[tested["split"] != "train"]))
     for name in names:
-        _check_apart(name, data[name], last, data[last])
+        _check_apart(name, data[name], last, held)
     _check_test(cfg, last, data[last])
     for sentence, loudly in initial_weights(cfg):
         log.log(logging.WARNING if on_first_process(loudly, False) else logging.INFO, sentence)
@@ -104,9 +106,8 @@ def _check_networks(cfg: DictConfig, stages: Mapping[str, Stage], data: Mapping[
             method.take_over(state, stage.replace, str(stage.load))
 
 
-def _check_apart(name: str, data: ReIDDataModule, last: str, tested: ReIDDataModule) -> None:
-    """Refuses a stage that trains on images which the last one is tested on."""
-    held = set(_images(tested.table[tested.table["split"] != "train"]))
+def _check_apart(name: str, data: ReIDDataModule, last: str, held: Container[tuple[str, str]]) -> None:
+    """Refuses a stage that trains on images which the last one is tested on, the held ones."""
     trained = data.table[data.table["split"] == "train"]
     shared = [place for place, image in enumerate(_images(trained)) if image in held]
     if shared:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from src.runtime.errors import ConfigError
+from src.runtime.json_files import write_json
 from src.runtime.whole_files import write_atomically
 from src.video.cropping import SEGMENTS
 from src.video.day_or_night import Place, by_luminance, by_sun
@@ -129,7 +130,7 @@ def write_tables(
         "made_by": dict(made_by),
         "videos": [_described(video) for video in videos],
     }
-    write_atomically(out / "meta.json", json.dumps(meta, indent=2) + "\n")
+    write_json(out / "meta.json", meta)
     return table
 
 
