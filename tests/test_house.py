@@ -60,7 +60,7 @@ def test_commands_alone_are_at_the_top():
     top = [file.stem for file in FILES if file.parent == SRC and file.name != "__init__.py"]
     assert len(top) <= 15
     commands = [name for name in top if "@command(" in (SRC / f"{name}.py").read_text(encoding="utf-8")]
-    assert set(top) - set(commands) == {"embed"}
+    assert commands == top
 
 
 def test_file_names_are_there_once_and_files_are_short():

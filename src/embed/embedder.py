@@ -10,22 +10,15 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as PILImage
-from PIL import ImageOps
 
 from src.checkpoints.restore import restore_for_embedding, saved_transforms
 from src.data import read_image
-from src.data.images import decode_image
 from src.data.table import DOMAINS
+from src.embed.image_input import Image, listed_images, pixels_in_memory
 from src.methods.tta import Batch
-from src.runtime.errors import ConfigError
 
-Image = str | Path | bytes | PILImage.Image | NDArray[np.uint8]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
-#: Endings of what counts as an image in a folder, in lower case.
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-_EXPECTED = "a path, bytes of a file, a PIL image or an array"
 _AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
@@ -139,7 +132,7 @@ class Embedder:
             DataError: See `__call__`.
             ValueError: See `__call__`.
         """
-        listed = _listed(images)
+        listed = listed_images(images)
         domains = [domain or ""] * len(listed) if domain is None or isinstance(domain, str) else list(domain)
         cuts = [""] * len(listed) if boxes is None else list(boxes)
         if not len(listed) == len(domains) == len(cuts):
@@ -175,7 +168,7 @@ class Embedder:
         elif box:
             raise ValueError(f"Image {place} is in memory and has a box {box!r}; cut it out beforehand.")
         else:
-            pixels = _pixels(place, image)
+            pixels = pixels_in_memory(place, image)
         seen = self._pipeline(pixels, night=domain == "night")
         item = {"image": torch.from_numpy(np.ascontiguousarray(seen.image.transpose(2, 0, 1)))}
         if seen.glare is not None:
@@ -185,64 +178,6 @@ class Embedder:
     def _autocast(self) -> AbstractContextManager[None]:
         dtype = _AUTOCAST.get(self.precision)
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype=dtype)
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The images in a folder and those below it, sorted by path; what starts with a dot is hidden.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
-    if not found:
-        raise ConfigError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); pass another folder.")
-    return found
-
-
-def _listed(images: Image | Sequence[Image]) -> list[Image]:
-    if isinstance(images, str | Path):
-        path = Path(images).expanduser()
-        return [*image_files(path)] if path.is_dir() else [path]
-    if isinstance(images, bytes | PILImage.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
-        return [images]
-    if not isinstance(images, Sequence | np.ndarray):
-        raise ValueError(f"There is a {type(images).__name__} to embed, expected {_EXPECTED}, or a list of them.")
-    if len(images) == 0:
-        raise ValueError("There is no image to embed; pass at least one.")
-    return [*images]
-
-
-def _pixels(place: int, image: bytes | PILImage.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB `(H, W, 3)` of an image in memory."""
-    if isinstance(image, bytes):
-        return decode_image(image, f"{place} in memory")
-    if isinstance(image, PILImage.Image):
-        return _rgb(place, ImageOps.exif_transpose(image))
-    if not isinstance(image, np.ndarray):
-        raise ValueError(f"Image {place} is a {type(image).__name__}, expected {_EXPECTED}.")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(
-            f"Image {place} is an array {image.shape} of {image.dtype}, expected (height, width, 3) of uint8, RGB."
-        )
-    return image
-
-
-def _rgb(place: int, image: PILImage.Image) -> NDArray[np.uint8]:
-    """RGB `(H, W, 3)`; 16 bits become their upper 8, as those of a file do, where Pillow would make them white."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        upper = (np.asarray(image).astype(np.int64) >> 8).astype(np.uint8)
-        return np.repeat(upper[:, :, None], 3, axis=2)
-    if image.mode in ("I", "F"):
-        raise ValueError(
-            f"Image {place} has Pillow's mode {image.mode}, which does not say what is white; convert it to L or RGB."
-        )
-    return np.asarray(image.convert("RGB"))
 
 
 def _device(device: str | torch.device) -> torch.device:
