@@ -18,6 +18,9 @@ from src.training.host_copy import HostCopy
 
 log = logging.getLogger(__name__)
 
+#: Batches from one agreement of several processes to the next. Clusters wait half a minute and more before they kill.
+BATCHES_TO_AGREE = 8
+
 
 class SaveWhenTerminated(Callback):
     """Saves a checkpoint between two batches when the process gets SIGTERM, which clusters send before SIGKILL.
@@ -26,7 +29,7 @@ class SaveWhenTerminated(Callback):
 
     Lightning's own handler lets the processes of a distributed run talk to each other at once, wherever each of them
     is, and they may then wait for each other for ever. So the signal is only noted here, and Lightning's handler called
-    between two batches, in all processes if one of them was told: they agree on it in every batch and look a batch
+    between two batches, in all processes if one of them was told: they agree on it every few batches and look a batch
     later, so that no device waits.
 
     Args:
@@ -47,15 +50,20 @@ class SaveWhenTerminated(Callback):
     def _note(self, *_: object) -> None:
         self._told = True
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        """Ends the training after this batch if a process was told to; of several, all end after the next one."""
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Ends the training after this batch if a process was told to; several processes end some batches later."""
         if trainer.world_size == 1:
             self._pass_on(self._told)
             return
-        told = torch.full((), float(self._told), device=trainer.strategy.root_device)
-        torch.distributed.all_reduce(told)
-        before, self._heard = self._heard, HostCopy(told)
-        heard = self._heard if trainer.is_last_batch else before  # a validation, which may take long, comes after it
+        heard, self._heard = self._heard, None
+        if trainer.is_last_batch or batch_idx % BATCHES_TO_AGREE == 0:
+            told = torch.full((), float(self._told), device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(told)
+            self._heard = HostCopy(told)
+        if trainer.is_last_batch:  # a validation, which may take long, comes after it
+            heard = self._heard
         self._pass_on(heard is not None and bool(heard.read()))
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:

@@ -101,6 +101,22 @@ def test_sigterm_saves_only_what_training_can_go_on_with(caplog, doing, loss, ex
     assert "Told to end: the weights are in last.ckpt" in caplog.text
 
 
+@pytest.mark.parametrize(("told_at", "ends_at"), [(0, 1), (1, 9), (8, 9), (9, 17), (17, 19), (19, 19)])
+def test_processes_agree_every_few_batches_and_before_a_validation(monkeypatch, told_at, ends_at):
+    agreed, ended = [], []
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda told: agreed.append(bool(told)))
+    callback = SaveWhenTerminated(Path())
+    callback._lightnings = lambda *_: ended.append(batch)
+    trainer = SimpleNamespace(world_size=2, strategy=SimpleNamespace(root_device="cpu"))
+    for batch in range(20):
+        if batch == told_at:
+            callback._note()
+        trainer.is_last_batch = batch == 19
+        callback.on_train_batch_end(trainer, None, {}, {}, batch)
+    assert ended[0] == ends_at
+    assert len(agreed) == 4  # batches 0, 8, 16 and the last
+
+
 #: One of two processes: a whole run, and a stopped one, which goes on.
 ONE_OF_TWO = """
 import os, signal, sys
