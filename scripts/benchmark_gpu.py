@@ -1,4 +1,4 @@
-"""The tables of the day a GPU is there: steps of every method, DNDM's blocks, evaluation and re-ranking. Markdown.
+"""The tables of the day a GPU is there: steps of every method and of fast-reid, DNDM's blocks, evaluation. Markdown.
 
     python -m scripts.benchmark_gpu --out outputs/gpu.md     # what `make test-gpu` runs, minutes
     python -m scripts.benchmark_gpu --device cpu --parts retrieval --sizes 100x2000 --rounds 1
@@ -20,7 +20,7 @@ from scripts.benchmark_retrieval import Task, machine
 from src.retrieval import RetrievalResult
 
 SIZES = ["1678x11579", "3000x41861", "10000x138517"]  # VeRi-776, VERI-Wild small and large
-PARTS = ("steps", "blocks", "retrieval")
+PARTS = ("steps", "fastreid", "blocks", "retrieval")
 RERANKED = 20_000  # the largest gallery that is re-ranked too
 
 
@@ -34,6 +34,11 @@ def steps(args: argparse.Namespace) -> str:
     """Time, images a second, the loader's share and memory of each method."""
     accelerator = "gpu" if args.device == "cuda" else "cpu"
     return output_of("benchmark_training", "--accelerator", accelerator, "--precisions", "32-true", "bf16-mixed")
+
+
+def fastreid(args: argparse.Namespace) -> str:
+    """BoT's step in fast-reid's loop and in ours; a sentence if fast-reid is not installed."""
+    return output_of("benchmark_fastreid", "--backend", args.device, "--parts", "step")
 
 
 def blocks(args: argparse.Namespace) -> str:
