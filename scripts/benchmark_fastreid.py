@@ -28,10 +28,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
 
 from scripts.benchmark_retrieval import Task, machine
-from scripts.benchmark_training import WARM_UP, OneBatch, Timer, configured
+from scripts.benchmark_training import WARM_UP, OneBatch, configured, step_seconds
 from src.checkpoints.restore import build_method
 from src.config.schema import Stage
 from src.data import ReIDDataset, Transforms
@@ -95,23 +94,7 @@ def step(args: argparse.Namespace) -> tuple[Callable[[], float], Callable[[], fl
     method = build_method(cfg, data.num_classes, data.names)
     method.begin_stage(Optim(optimizer=lambda groups: torch.optim.Adam(groups, 3.5e-4, weight_decay=5e-4)), (), {})
 
-    def ours() -> float:
-        timer = Timer(args.backend == "cpu")
-        Trainer(
-            accelerator="gpu" if args.backend == "cuda" else "cpu",
-            devices=1,
-            max_steps=WARM_UP + args.steps,
-            max_epochs=-1,
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[timer],
-        ).fit(method, one)
-        return timer.seconds / args.steps
-
-    return theirs, ours, f"step, {args.batch} images of {args.size}², s"
+    return theirs, lambda: step_seconds(method, one, "32-true", args), f"step, {args.batch} images of {args.size}², s"
 
 
 def loading(args: argparse.Namespace) -> tuple[Callable[[], float], Callable[[], float], str]:
@@ -178,6 +161,7 @@ def main() -> None:
     parser.add_argument("--features", default="1678x11579", metavar="QUERIESxGALLERY")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    args.accelerator, args.clock = ("gpu", "wall") if args.backend == "cuda" else ("cpu", "cpu")
     args.backbone, args.workers, args.overrides = "resnet50", 0, ["backbone.weights=null"]
     if importlib.util.find_spec("fastreid") is None:
         print("fast-reid is not installed: see the first lines of scripts/benchmark_fastreid.py.")

@@ -113,41 +113,44 @@ def configured(method: str, args: argparse.Namespace) -> DictConfig:
     return cfg
 
 
+def step_seconds(
+    method: LightningModule, source: LightningDataModule, precision: Any, args: argparse.Namespace
+) -> float:
+    """Seconds of a step of Lightning's loop, after a warm-up."""
+    timer = Timer(args.clock == "cpu")
+    trainer = Trainer(
+        accelerator=args.accelerator,
+        devices=1,
+        precision=precision,
+        max_steps=WARM_UP + args.steps,
+        max_epochs=-1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=[timer],
+    )
+    trainer.fit(method, source)
+    return timer.seconds / args.steps
+
+
 def measure(method_name: str, precision: Any, args: argparse.Namespace) -> dict[str, float]:
     """Seconds of a step on a batch that is there, of a step with its loading, and bytes."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     cfg = configured(method_name, args)
     data = training_data(cfg, Stage(**cfg.stages.main))
+    cuda = args.accelerator != "cpu" and torch.cuda.is_available()
     before = resident("VmRSS")
     method = build_method(cfg, data.num_classes, data.names)
     method.begin_stage(instantiate(cfg.optim, _convert_="all"), (), {})
-
-    def fit(source: LightningDataModule | None) -> float:
-        timer = Timer(args.clock == "cpu")
-        trainer = Trainer(
-            accelerator=args.accelerator,
-            devices=1,
-            precision=precision,
-            max_steps=WARM_UP + args.steps,
-            max_epochs=-1,
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            callbacks=[timer],
-        )
-        trainer.fit(method, source or OneBatch(data, trainer.strategy.root_device))
-        return timer.seconds / args.steps
-
-    cuda = args.accelerator != "cpu" and torch.cuda.is_available()
     if not cuda:
         Path("/proc/self/clear_refs").write_text("5")
-    there = fit(None)
+    there = step_seconds(method, OneBatch(data, torch.device("cuda" if cuda else "cpu")), precision, args)
     memory = torch.cuda.max_memory_allocated() if cuda else resident("VmHWM") - before
-    return {"there": there, "loaded": fit(data), "memory": memory}
+    return {"there": there, "loaded": step_seconds(method, data, precision, args), "memory": memory}
 
 
 def table(args: argparse.Namespace) -> None:
