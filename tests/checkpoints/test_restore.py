@@ -88,3 +88,8 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path, monkeypatch)
     checkpoints.save_checkpoint({"weights": torch.arange(4)}, path)
     assert torch.equal(torch.load(path, weights_only=True)["weights"], torch.arange(4))
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("said", "strides"), [((), [16, 32]), (("backbone.last_stride=1",), [16, 16])])
+def test_a_checkpoint_keeps_the_last_stride_that_it_was_trained_with(untrained, said, strides):
+    assert restore_method(untrained("method=vehiclenet", *said)).backbone.strides[-2:] == strides

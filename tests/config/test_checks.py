@@ -53,6 +53,13 @@ def test_every_method_composes_with_every_trainer(composed, method, trainer):
     check_config(composed(f"method={method}", "data=csv", f"trainer={trainer}"))
 
 
+@pytest.mark.parametrize("backbone", choices("backbone"))
+def test_vehiclenet_alone_leaves_every_backbone_its_last_stride(composed, backbone):
+    others, own = (composed(f"method={method}", f"backbone={backbone}") for method in ("bot", "vehiclenet"))
+    assert own.backbone == {**others.backbone, "last_stride": None}
+    assert others.backbone.last_stride in (1, 2)
+
+
 @pytest.mark.parametrize("experiment", choices("experiment"))
 def test_every_experiment_composes_and_resolves(composed, experiment):
     cfg = composed(f"experiment={experiment}")

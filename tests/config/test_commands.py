@@ -172,7 +172,7 @@ def test_statistics_that_processes_share_need_gpus(composed, monkeypatch):
         ("stages.main.load=true", "stages.main.load is true, expected text or null."),
         ("~trainer", "trainer is missing; leave ~trainer away, or say what it shall be."),
         ("start=second", "start is 'second', expected one of the stages main."),
-        ("backbone.last_stride=two", "backbone.last_stride is 'two', expected a whole number."),
+        ("backbone.last_stride=two", "backbone.last_stride is 'two', expected a whole number or null."),
         ("optim.scale_lr=cubic", "optim.scale_lr is 'cubic', expected none, linear or sqrt."),
     ],
 )

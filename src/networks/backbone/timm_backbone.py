@@ -38,8 +38,8 @@ class Backbone(nn.Module):
         name: A model name of timm.
         weights: None for random weights, `"timm"` for timm's pretrained ones, `"package"` for those of an installed
             package (see `PACKAGES`), or the path of a state dict (see `load_weights`).
-        last_stride: Stride of the last stage; 1 keeps the resolution of the stage before. A plain vision transformer
-            has no other.
+        last_stride: Stride of the last stage: 1 keeps the resolution of the stage before, None is the network's own. A
+            plain vision transformer has no other than 1.
         ibn: `"a"` puts instance normalisation into the first three stages of a ResNet.
         stem: Whose stem a ResNet has, for weights that were trained with it; see `use_stem`. None for timm's.
         non_local: How many non-local blocks each stage of a ResNet ends with; see `use_non_local`. None for none. They
@@ -76,7 +76,7 @@ class Backbone(nn.Module):
         self,
         name: str,
         weights: str | Path | None = None,
-        last_stride: int = 1,
+        last_stride: int | None = 1,
         ibn: Literal["a"] | None = None,
         stem: Stem | None = None,
         non_local: Sequence[int] | None = None,
@@ -90,8 +90,8 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self._frozen: list[str] = []
-        if last_stride not in (1, 2):
-            raise ValueError(f"last_stride must be 1 or 2, got {last_stride!r}.")
+        if last_stride not in (1, 2, None):
+            raise ValueError(f"last_stride must be 1, 2 or null, got {last_stride!r}.")
         if ibn not in (None, "a"):
             raise ValueError(f"ibn must be null or 'a', got {ibn!r}.")
         self.name = name
@@ -201,10 +201,10 @@ class Backbone(nn.Module):
         prefix = next(p for p in self._origin if name.startswith(f"{p}."))
         return f"{self._origin[prefix]}{name.removeprefix(prefix)}".lstrip(".")
 
-    def _set_up_patches(self, last_stride: int, patch_stride: int | None, size: Sequence[int] | None) -> None:
+    def _set_up_patches(self, last_stride: int | None, patch_stride: int | None, size: Sequence[int] | None) -> None:
         """Stride of the patches, and position embeddings for a size, of a plain vision transformer."""
         stem = cast(PatchStem, self.stem)
-        if last_stride != 1:
+        if last_stride == 2:
             raise ValueError(
                 f"The stages of {self.name!r}, a plain vision transformer, all have one resolution; pass last_stride=1."
             )

@@ -71,6 +71,20 @@ def test_last_stride_1_is_refused_where_it_would_shift_the_map(name):
         Backbone(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "strides"),
+    [
+        ("resnet18", [16, 32]),
+        ("tf_efficientnet_lite0", [16, 32]),
+        ("convnext_atto", [16, 32]),
+        ("test_vit", [16, 16]),
+        ("hrnet_w18_small", [1, 32]),
+    ],
+)
+def test_null_is_the_networks_own_last_stride(name, strides):
+    assert Backbone(name, last_stride=None).strides[-2:] == strides
+
+
 def test_normalises_bytes_and_floats_alike():
     backbone = Backbone("resnet18", mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
     x = images()
@@ -170,7 +184,7 @@ def test_weights_that_cannot_be_had(monkeypatch):
     [
         ({"name": "resnet1"}, r"no model 'resnet1'; did you mean one of \[.*'"),
         ({"name": "nothing_like_it"}, "no model 'nothing_like_it'."),
-        ({"name": "resnet18", "last_stride": 4}, "must be 1 or 2, got 4"),
+        ({"name": "resnet18", "last_stride": 4}, "must be 1, 2 or null, got 4"),
         ({"name": "resnet18", "ibn": "b"}, "null or 'a', got 'b'"),
         ({"name": "resnet18", "weights": "package"}, "tf_efficientnet_lite2, not of 'resnet18'"),
     ],
