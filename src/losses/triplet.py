@@ -1,12 +1,21 @@
 """Triplet losses over the hardest examples of a batch."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Reduction = Literal["mean", "sum"]
+
 
 def batch_hard_triplet(
-    features: Tensor, labels: Tensor, margin: float | None = 0.3, squared: bool = False, soft: bool = False
+    features: Tensor,
+    labels: Tensor,
+    margin: float | None = 0.3,
+    squared: bool = False,
+    soft: bool = False,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """Each sample against its farthest positive and its nearest negative in the batch.
 
@@ -19,13 +28,15 @@ def batch_hard_triplet(
         margin: None is short for the plain soft margin, `soft=True` with margin 0.
         squared: Use squared distances.
         soft: Soften the hinge.
+        reduction: What becomes of the anchors' costs.
 
     Returns:
-        The mean over the anchors that have a positive and a negative; zero (with a gradient of zeros) without any.
+        The mean or the sum over the anchors that have a positive and a negative; zero (with a gradient of zeros)
+        without any.
     """
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    return _hardest(features, same & ~itself, ~same, margin, squared, soft)
+    return _hardest(features, same & ~itself, ~same, margin, squared, soft, reduction)
 
 
 def cross_domain_triplet(features: Tensor, labels: Tensor, domains: Tensor, margin: float = 0.3) -> Tensor:
@@ -47,11 +58,17 @@ def cross_domain_triplet(features: Tensor, labels: Tensor, domains: Tensor, marg
     same_domain = domains[:, None] == domains[None, :]
     known = domains >= 0
     usable = known[:, None] & known[None, :]
-    return _hardest(features, same & ~same_domain & usable, ~same & same_domain & usable, margin, False, False)
+    return _hardest(features, same & ~same_domain & usable, ~same & same_domain & usable, margin)
 
 
 def _hardest(
-    features: Tensor, positive: Tensor, negative: Tensor, margin: float | None, squared: bool, soft: bool
+    features: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    margin: float | None,
+    squared: bool = False,
+    soft: bool = False,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """Mines the hardest pairs without gradient, then measures only those, where a zero distance has gradient zero."""
     features = features.to(torch.promote_types(features.dtype, torch.float32))
@@ -67,4 +84,5 @@ def _hardest(
         gap = torch.linalg.vector_norm(to_positive, dim=1) - torch.linalg.vector_norm(to_negative, dim=1)
     gap = gap + (margin or 0.0)
     loss = F.softplus(gap) if soft or margin is None else F.relu(gap)
-    return (loss * valid).sum() / valid.sum().clamp(min=1)
+    total = (loss * valid).sum()
+    return total if reduction == "sum" else total / valid.sum().clamp(min=1)

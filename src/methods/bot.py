@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from src.losses import batch_hard_triplet, cross_entropy
 from src.methods.base import Batch, ReIDMethod
 from src.networks import Backbone, BNNeck, Pooling, make_pooling
+from src.networks.blocks.bnneck import Classifier
 
 
 class BoT(ReIDMethod):
@@ -25,6 +26,8 @@ class BoT(ReIDMethod):
         squared: Triplet loss on squared distances.
         soft: Softened hinge of the triplet loss, margin included.
         embedding: Test on the feature after or before the neck.
+        neck: False leaves the neck out: a classifier with bias on the pooled feature, which is the embedding.
+        metric_weight: Weight of the triplet loss or of what takes its place; 0 leaves it out.
         metric_loss: Takes the place of the triplet loss: called with pooled features `(B, D)` and labels `(B,)`, gives
             a number. Any loss of this form will do, with parameters of its own or without.
     """
@@ -40,36 +43,43 @@ class BoT(ReIDMethod):
         squared: bool = False,
         soft: bool = False,
         embedding: Literal["after_neck", "before_neck"] = "after_neck",
+        neck: bool = True,
+        metric_weight: float = 1.0,
         metric_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.pool = make_pooling(pooling, backbone)
-        self.neck = BNNeck(backbone.channels[-1], num_classes)
+        dim = backbone.channels[-1]
+        self.neck = BNNeck(dim, num_classes) if neck else None
+        self.classifier = nn.Identity() if neck else Classifier(dim, num_classes, bias=True)
         self.smoothing = smoothing
         self.smoothing_kind = smoothing_kind
         self.margin = margin
         self.squared = squared
         self.soft = soft
         self.embedding = embedding
+        self.metric_weight = metric_weight
         self.metric_loss = metric_loss
 
     @property
     def head(self) -> Sequence[nn.Module]:
-        """The neck with its classifier."""
-        return (self.neck,)
+        """The neck with its classifier, or the classifier alone."""
+        return (self.neck or self.classifier,)
 
     def embed(self, batch: Batch) -> Tensor:
         """The pooled feature, after the neck unless told otherwise."""
         pooled = self.pool(*self.backbone.features(batch["image"]))
-        return self.neck.bn(pooled) if self.embedding == "after_neck" else pooled
+        return pooled if self.neck is None or self.embedding == "before_neck" else self.neck.bn(pooled)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy after the neck, batch-hard triplet or another metric loss before it."""
         pooled = self.pool(*self.backbone.features(batch["image"]))
-        _, logits = self.neck(pooled)
-        label = batch["label"]
+        logits = self.classifier(pooled) if self.neck is None else self.neck(pooled)[1]
+        label, weight = batch["label"], self.metric_weight
         losses = {"cross_entropy": cross_entropy(logits, label, self.smoothing, self.smoothing_kind)}
+        if weight == 0:
+            return losses
         if self.metric_loss is not None:
-            return losses | {"metric": self.metric_loss(pooled, label)}
-        return losses | {"triplet": batch_hard_triplet(pooled, label, self.margin, self.squared, self.soft)}
+            return losses | {"metric": weight * self.metric_loss(pooled, label)}
+        return losses | {"triplet": weight * batch_hard_triplet(pooled, label, self.margin, self.squared, self.soft)}

@@ -1,11 +1,12 @@
 """DFR-ST: discriminative appearance features, and where and when a vehicle was seen."""
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from src.losses import batch_hard_triplet, cross_entropy
+from src.losses import Reduction, batch_hard_triplet, cross_entropy
 from src.methods.base import Batch, ReIDMethod
 from src.networks import Backbone, DFRSTNetwork
 from src.networks.blocks.attention import Placement
@@ -21,13 +22,18 @@ class DFRST(ReIDMethod):
         shared_stages: How many stages both streams share.
         coarse: Use the coarse stream.
         attention: Placement of the attention; None for none.
+        attention_bias: Biases in the channel attention's layers; the printed formulas have none.
         branches: Branches of the fine stream.
         parts: Number of parts of each branch.
         dimension: Length of each part's feature.
         smoothing: Label smoothing ε, spread over the wrong classes (Eq. 2).
         margin: Margin m of the triplet loss (Eq. 3).
         lambda_value: Weight λ of the triplet loss (Eq. 1).
+        triplet_reduction: Mean or sum (Eq. 3 as printed) over the anchors of a step.
         omega: Weight ω of the spatio-temporal term, which `retrieval.spatio_temporal.omega` takes from here.
+
+    Raises:
+        ValueError: If the reduction is unknown.
     """
 
     def __init__(
@@ -37,19 +43,26 @@ class DFRST(ReIDMethod):
         shared_stages: int = 2,
         coarse: bool = True,
         attention: Placement | None = "channel_spatial",
+        attention_bias: bool = True,
         branches: Sequence[Axis] = ("whole", "height", "width", "channel"),
         parts: Mapping[str, int] | None = None,
         dimension: int = 256,
         smoothing: float = 0.1,
         margin: float = 1.2,
         lambda_value: float = 0.4,
+        triplet_reduction: Reduction = "mean",
         omega: float = 0.2,
     ) -> None:
         super().__init__()
-        self.network = DFRSTNetwork(backbone, num_classes, shared_stages, coarse, attention, branches, parts, dimension)
+        if triplet_reduction not in get_args(Reduction):
+            raise ValueError(f"method.triplet_reduction is {triplet_reduction!r}, expected mean or sum.")
+        self.network = DFRSTNetwork(
+            backbone, num_classes, shared_stages, coarse, attention, branches, parts, dimension, attention_bias
+        )
         self.smoothing = smoothing
         self.margin = margin
         self.lambda_value = lambda_value
+        self.triplet_reduction: Reduction = triplet_reduction
         self.omega = omega
 
     @property
@@ -73,12 +86,26 @@ class DFRST(ReIDMethod):
         return self.network(batch["image"]).embedding
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean cross-entropy of all branches and parts; λ times the triplet losses, on squared distances."""
+        """Mean cross-entropy of all branches and parts; λ times the triplet losses, on squared distances.
+
+        A sum over anchors is that of all processes, each of which finds its anchors' hardest pairs in its own batch.
+        """
         seen, label = self.network(batch["image"]), batch["label"]
         # All at once, for on a GPU the dozens of small operations of each would take longer than the layers before it.
         logits, labels = torch.cat(seen.logits), label.repeat(len(seen.logits))
         losses = {"cross_entropy": cross_entropy(logits, labels, self.smoothing, "others")}
         if seen.metric and self.lambda_value > 0:
-            triplets = [batch_hard_triplet(feature, label, self.margin, squared=True) for feature in seen.metric]
-            losses["triplet"] = self.lambda_value * torch.stack(triplets).sum()
+            reduction = self.triplet_reduction
+            triplets = [
+                batch_hard_triplet(feature, label, self.margin, squared=True, reduction=reduction)
+                for feature in seen.metric
+            ]
+            weight = self.lambda_value * (self._batches_a_step if reduction == "sum" else 1)
+            losses["triplet"] = weight * torch.stack(triplets).sum()
         return losses
+
+    @property
+    def _batches_a_step(self) -> int:
+        """Of how many batches the gradient of a step is the mean: those of all processes, accumulated ones too."""
+        trainer = self._trainer
+        return 1 if trainer is None else trainer.world_size * trainer.accumulate_grad_batches

@@ -45,6 +45,7 @@ class DFRSTNetwork(nn.Module):
         branches: Branches of the fine stream; none of them leaves the stream out.
         parts: Number of parts of each branch but `"whole"`.
         dimension: Length of each part's feature.
+        attention_bias: Biases in the attention.
 
     Raises:
         ValueError: If the backbone has no stages, or nothing is left to embed.
@@ -60,6 +61,7 @@ class DFRSTNetwork(nn.Module):
         branches: Sequence[Axis] = ("whole", "height", "width", "channel"),
         parts: Mapping[str, int] | None = None,
         dimension: int = 256,
+        attention_bias: bool = True,
     ) -> None:
         super().__init__()
         if not backbone.staged:
@@ -78,7 +80,8 @@ class DFRSTNetwork(nn.Module):
         self.pool = GAP()
         self.coarse = Embedding(channels, dimension, num_classes) if coarse else None
         self.fine_stages = deepcopy(backbone.stages[shared_stages:]) if branches and coarse else None
-        self.attention = AttentionNet(channels, attention) if attention is not None and branches else None
+        attended = attention if branches else None
+        self.attention = AttentionNet(channels, attended, attention_bias) if attended is not None else None
         self.branches = nn.ModuleList(
             Branch(axis, 1 if axis == "whole" else counts[axis], channels, dimension, num_classes) for axis in branches
         )

@@ -11,7 +11,7 @@ def distance(a, b, squared=False):
     return total if squared else math.sqrt(total)
 
 
-def reference(features, positives, negatives, cost, squared=False):
+def reference(features, positives, negatives, cost, squared=False, reduction="mean"):
     """Plain loops: `positives(i, j)` and `negatives(i, j)` say who is whose."""
     rows, costs = features.tolist(), []
     for i, anchor in enumerate(rows):
@@ -19,7 +19,7 @@ def reference(features, positives, negatives, cost, squared=False):
         n = [distance(anchor, other, squared) for j, other in enumerate(rows) if negatives(i, j)]
         if p and n:
             costs.append(cost(max(p) - min(n)))
-    return sum(costs) / len(costs)
+    return sum(costs) / (len(costs) if reduction == "mean" else 1)
 
 
 def random_features(seed, n=10, dim=6):
@@ -30,6 +30,7 @@ def random_features(seed, n=10, dim=6):
 LABELS = torch.tensor([3, 0, 3, 7, 0, 3, 1, 7, 7, 7])
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("squared", [False, True])
 @pytest.mark.parametrize(
     ("options", "cost"),
@@ -39,15 +40,16 @@ LABELS = torch.tensor([3, 0, 3, 7, 0, 3, 1, 7, 7, 7])
         ({"margin": 0.7, "soft": True}, lambda gap: math.log1p(math.exp(gap + 0.7))),
     ],
 )
-def test_batch_hard_equals_loops(squared, options, cost):
+def test_batch_hard_equals_loops(squared, options, cost, reduction):
     features = random_features(4)
-    loss = batch_hard_triplet(features, LABELS, squared=squared, **options)
+    loss = batch_hard_triplet(features, LABELS, squared=squared, reduction=reduction, **options)
     expected = reference(
         features,
         lambda i, j: LABELS[i] == LABELS[j] and i != j,
         lambda i, j: LABELS[i] != LABELS[j],
         cost,
         squared,
+        reduction,
     )
     assert loss.item() == pytest.approx(expected, abs=1e-12)
 
@@ -78,7 +80,10 @@ def test_cross_domain_ignores_the_order_of_the_batch():
 @pytest.mark.parametrize("squared", [False, True])
 def test_gradient_equals_finite_differences(squared):
     features = random_features(7).requires_grad_()
-    assert torch.autograd.gradcheck(lambda f: batch_hard_triplet(f, LABELS, 2.0, squared), features)
+    for reduction in ("mean", "sum"):
+        assert torch.autograd.gradcheck(
+            lambda f, reduction=reduction: batch_hard_triplet(f, LABELS, 2.0, squared, reduction=reduction), features
+        )
     domains = torch.tensor([0, 0, 1, 1, 1, 0, 1, 1, 0, 0])
     assert torch.autograd.gradcheck(lambda f: cross_domain_triplet(f, LABELS, domains, 2.0), features)
 

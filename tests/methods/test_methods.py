@@ -1,5 +1,7 @@
 """The losses of each method, put together by hand from its network's outputs."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -82,6 +84,35 @@ def test_dfr_st(batch):
     method.eval()
     torch.testing.assert_close(method(batch), F.normalize(method.network(batch["image"]).embedding))
     assert set(DFRST(backbone(), 4, lambda_value=0).losses(batch)) == {"cross_entropy"}
+    with pytest.raises(ValueError, match=r"method\.triplet_reduction is 'max', expected mean or sum"):
+        DFRST(backbone(), 4, triplet_reduction="max")
+
+
+def test_the_triplet_loss_of_dfr_st_as_a_sum_is_that_of_all_batches_of_a_step(batch):
+    method = DFRST(backbone(), num_classes=4, dimension=16, triplet_reduction="sum")
+    mean = DFRST(backbone(), num_classes=4, dimension=16)
+    mean.load_state_dict(method.state_dict())
+    of_mean = mean.losses(batch)["triplet"]
+    torch.testing.assert_close(method.losses(batch)["triplet"], 8 * of_mean)  # every one of 8 images is an anchor
+    # The gradients of processes and of accumulated batches are averaged.
+    method._trainer = SimpleNamespace(world_size=2, accumulate_grad_batches=3)
+    torch.testing.assert_close(method.losses(batch)["triplet"], 6 * 8 * of_mean)
+
+
+def test_bot_without_neck_and_triplet_is_a_plain_classifier(batch):
+    method = BoT(backbone(), num_classes=4, smoothing=0, neck=False, metric_weight=0)
+    pooled = method.backbone(batch["image"]).mean(dim=(2, 3))
+    logits = pooled @ method.classifier.weight.T + method.classifier.bias
+    losses = method.losses(batch)
+    assert set(losses) == {"cross_entropy"}
+    torch.testing.assert_close(losses["cross_entropy"], F.cross_entropy(logits, batch["label"]))
+    assert method.head == (method.classifier,)
+    assert method.class_modules == ("classifier",)
+    method.eval()
+    torch.testing.assert_close(method(batch), F.normalize(method.backbone(batch["image"]).mean(dim=(2, 3))))
+    weighted = BoT(backbone(), num_classes=4, metric_weight=0.5)
+    pooled = weighted.backbone(batch["image"]).mean(dim=(2, 3))
+    torch.testing.assert_close(weighted.losses(batch)["triplet"], batch_hard_triplet(pooled, batch["label"]) / 2)
 
 
 def test_vehiclenet(batch):

@@ -13,12 +13,15 @@ class ChannelAttention(nn.Module):
 
     Args:
         channels: Number of channels C. The shared MLP is C → C / 16 → C with a ReLU between.
+        bias: Biases in the MLP, which the printed formula does not have.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, bias: bool = True) -> None:
         super().__init__()
         hidden = max(1, channels // 16)
-        self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels))
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, hidden, bias), nn.ReLU(inplace=True), nn.Linear(hidden, channels, bias)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Gates `(B, C, 1, 1)` of a map `(B, C, h, w)`."""
@@ -45,17 +48,18 @@ class AttentionNet(nn.Module):
     Args:
         channels: Number of channels of the map.
         placement: `"channel_spatial"` is the paper's; `"parallel"` computes both gates from the same map.
+        bias: Biases in the channel attention; the spatial one has none, as printed.
 
     Raises:
         ValueError: If the placement is unknown.
     """
 
-    def __init__(self, channels: int, placement: Placement = "channel_spatial") -> None:
+    def __init__(self, channels: int, placement: Placement = "channel_spatial", bias: bool = True) -> None:
         super().__init__()
         if placement not in get_args(Placement):
             raise ValueError(f"attention is {placement!r}, expected null or one of {', '.join(get_args(Placement))}.")
         self.placement = placement
-        self.channel = ChannelAttention(channels) if placement != "spatial" else None
+        self.channel = ChannelAttention(channels, bias) if placement != "spatial" else None
         self.spatial = SpatialAttention() if placement != "channel" else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,9 +18,12 @@ def channel_gates(module, x):
     """The gates of every image, channel by channel."""
     first, _, second = module.mlp
 
+    def layer(linear, vector):
+        biases = [0.0] * len(linear.weight) if linear.bias is None else linear.bias.tolist()
+        return [float(row @ vector) + b for row, b in zip(linear.weight, biases, strict=True)]
+
     def mlp(vector):
-        hidden = [max(0.0, float(row @ vector + b)) for row, b in zip(first.weight, first.bias, strict=True)]
-        return [float(row @ torch.tensor(hidden) + b) for row, b in zip(second.weight, second.bias, strict=True)]
+        return layer(second, torch.tensor([max(0.0, value) for value in layer(first, vector)]))
 
     gates = []
     for image in x:
@@ -47,10 +50,11 @@ def spatial_gates(module, x):
     return gates
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @torch.no_grad()
-def test_gates_are_those_of_the_paper():
+def test_gates_are_those_of_the_paper(bias):
     x = torch.randn(2, 32, 5, 4)
-    channel, spatial = ChannelAttention(32), SpatialAttention()
+    channel, spatial = ChannelAttention(32, bias), SpatialAttention()
     assert channel.mlp[0].out_features == 2  # C / 16
     torch.testing.assert_close(channel(x), channel_gates(channel, x))
     torch.testing.assert_close(spatial(x), spatial_gates(spatial, x))
@@ -71,6 +75,11 @@ def test_placements(placement):
     torch.testing.assert_close(net(x), expected)
     used = {name.partition(".")[0] for name in net.state_dict()}
     assert used == ({placement} if placement in ("channel", "spatial") else {"channel", "spatial"})
+
+
+def test_attention_as_printed_has_no_biases():
+    assert [name for name, _ in AttentionNet(16, bias=False).named_parameters() if name.endswith("bias")] == []
+    assert len([name for name, _ in AttentionNet(16).named_parameters() if name.endswith("bias")]) == 2
 
 
 def test_few_channels_still_have_a_hidden_layer():
