@@ -4,7 +4,9 @@
 
 Prints a table a task and leaves `contamination.csv`, `contamination.png` (the curves), `examples.png` (an image as the
 model saw it) and a `metrics.json` for each kind and share. With the same `out` again, measured shares are not computed
-again. For VehicleID's three test lists: data=vehicleid data.layout.test_ids=800, then 1600, 2400.
+again. The whole tables, each of VehicleID's three test lists and the average over them:
+
+    python -m scripts.contamination checkpoint=… data=vehicleid test_lists=[800,1600,2400]
 """
 
 import shutil
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from src.evaluation.metrics_record import MetricsRecord
 
 SCORES = ("mAP", "R1", "R5")
-MEAN = "mean of the kinds"
+COLUMNS = ["name", "share", "task", *SCORES]
+MEAN, AVERAGE = "mean of the kinds", "average of the test lists"
 PUBLISHED = {"DFR-ST": "dfr_st_table_vi", "PRN": "dfr_st_table_vii"}
 
 
@@ -38,7 +41,10 @@ def main(cfg: DictConfig) -> None:
 
 
 def run(cfg: DictConfig) -> pd.DataFrame:
-    """Measures every kind and share; returns name, share, task and scores, the mean over the kinds included."""
+    """Measures every kind and share; returns name, share, task and scores, the mean over the kinds included.
+
+    With `test_lists` each list stands in the place of a task, with their average behind.
+    """
     from src.figures.contamination_curves import draw_contamination
     from src.runtime.launch import local_processes
 
@@ -47,24 +53,51 @@ def run(cfg: DictConfig) -> pd.DataFrame:
         raise ConfigError("Pass checkpoint=<run>/stages/<stage>/last.ckpt: damaged images must be embedded anew.")
     if local_processes(cfg.trainer) > 1:
         raise ConfigError("scripts.contamination runs in one process; pass trainer.devices=1.")
-    out, rows = Path(cfg.paths.run_dir), []
+    out = Path(cfg.paths.run_dir)
+    if cfg.test_lists:
+        table, known = _of_lists(cfg, out)
+    else:
+        table, data = _of_data(cfg, out)
+        known = pd.concat([published(data).assign(task=task) for task in table["task"].unique()])
+    table.to_csv(out / "contamination.csv", index=False)
+    draw_contamination(table, known, out / "contamination.png")
+    for task in table["task"].unique():
+        _print(task, pd.concat([part[part["task"] == task] for part in (table, known)]), list(cfg.shares))
+    return table
+
+
+def _of_lists(cfg: DictConfig, out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What was measured on each test list and on average, in the place of tasks, and what was published of each."""
+    if OmegaConf.select(cfg, "data.layout.test_ids") is None:
+        raise ConfigError("test_lists is for data with several test lists; pass data=vehicleid with it.")
+    tables, known = [], []
+    for number in cfg.test_lists:
+        asked: Any = OmegaConf.merge(cfg, {"data": {"layout": {"test_ids": number}}})
+        table, data = _of_data(asked, out / str(number))
+        tables.append(table.assign(task=data))
+        known.append(published(data).assign(task=data))
+    every = pd.concat(tables, ignore_index=True)
+    mean = every.groupby(["name", "share"], sort=False)[[*SCORES]].mean().reset_index().assign(task=AVERAGE)
+    known.append(published("vehicleid_average").assign(task=AVERAGE))
+    printed = pd.concat(known)
+    printed["name"] = printed["name"].str.rpartition(", ")[0]  # the task says which list it is
+    return pd.concat([every, mean[COLUMNS]], ignore_index=True), printed
+
+
+def _of_data(cfg: DictConfig, out: Path) -> tuple[pd.DataFrame, str]:
+    """What was measured on one data set, the mean over the kinds included, and the data set's name."""
+    rows = []
     for kind in cfg.kinds:
         for share in cfg.shares:
             metrics = _measured(cfg, kind, share, out)
             for task, record in metrics.tasks.items():
                 rows.append((kind.replace("_", " "), share, task, *(record.of(score) for score in SCORES)))
-    columns = ["name", "share", "task", *SCORES]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     if len(set(cfg.kinds) - {"mixed"}) > 1:
         single = table[table["name"] != "mixed"]
         means = single.groupby(["task", "share"], sort=False)[list(SCORES)].mean().reset_index()
-        table = pd.concat([table, means.assign(name=MEAN)[columns]], ignore_index=True)
-    table.to_csv(out / "contamination.csv", index=False)
-    known = published(metrics.data.name)
-    draw_contamination(table, known, out / "contamination.png")
-    for task in table["task"].unique():
-        _print(task, pd.concat([table[table["task"] == task], known]), list(cfg.shares))
-    return table
+        table = pd.concat([table, means.assign(name=MEAN)[COLUMNS]], ignore_index=True)
+    return table, metrics.data.name
 
 
 def published(data: str) -> pd.DataFrame:

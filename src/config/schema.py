@@ -118,6 +118,7 @@ class ContaminationConfig(EvaluateConfig):
     """The top-level keys of `conf/contamination.yaml`."""
 
     kinds: Sequence[str] = ()
+    test_lists: Sequence[int] = ()
     shares: Sequence[float] = ()
     out: str = ""
 

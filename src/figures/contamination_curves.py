@@ -17,7 +17,7 @@ def draw_contamination(measured: pd.DataFrame, published: pd.DataFrame, out: Pat
 
     Args:
         measured: Columns name, share, task and the scores from 0 to 1; a curve a name.
-        published: The same without task; drawn in grey in every row.
+        published: The same columns; drawn in grey in the row of its task.
         out: The picture's path.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -26,11 +26,11 @@ def draw_contamination(measured: pd.DataFrame, published: pd.DataFrame, out: Pat
     size = (3 * len(scores), 2.6 * len(tasks) + 0.6)
     figure, axes = subplots(len(tasks), len(scores), figsize=size, squeeze=False, sharex=True, sharey=True)
     for line, task in zip(axes, tasks, strict=True):
-        curves = measured[measured["task"] == task]
+        curves, printed = measured[measured["task"] == task], published[published["task"] == task]
         for tile, score in zip(line, scores, strict=True):
             for colour, (name, curve) in zip(CYCLE, curves.groupby("name", sort=False), strict=False):
                 tile.plot(100 * curve["share"], curve[score], marker="o", ms=3, color=colour, label=name)
-            for dashes, (name, curve) in zip(_DASHES, published.groupby("name", sort=False), strict=False):
+            for dashes, (name, curve) in zip(_DASHES, printed.groupby("name", sort=False), strict=False):
                 tile.plot(100 * curve["share"], curve[score], color=GREY, ls=dashes, label=name)
             tile.set(title=f"{task.replace('_', ' ')}: {score}", ylim=(0, 1))
             tile.grid(alpha=0.3)

@@ -1,6 +1,8 @@
 """Checkpoints measured on damaged images, and where they look."""
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pandas as pd
@@ -87,6 +89,42 @@ def test_every_kind_and_share_once(composed, tmp_path, monkeypatch, capsys):
         measured("shares=[0.5]", "contamination.block=8")
     with pytest.raises(ConfigError, match="Pass checkpoint="):
         measured("checkpoint=null")
+
+
+def test_test_lists_one_after_the_other_and_on_average(composed, tmp_path, monkeypatch, capsys):
+    accuracy = {800: 0.9, 1600: 0.7, 2400: 0.2}
+
+    def evaluate(cfg):
+        number, share = cfg.data.layout.test_ids, cfg.contamination.share or 0
+        of = accuracy[number] - share * (1 + (cfg.contamination.kind == "mosaic"))
+        record = SimpleNamespace(of=lambda score: of + (score == "R1") / 100)
+        Path(cfg.paths.run_dir, "embeddings").mkdir(parents=True)
+        return SimpleNamespace(tasks={"one_gallery_image": record}, data=SimpleNamespace(name=cfg.data.name))
+
+    monkeypatch.setattr(evaluation, "run", evaluate)
+    monkeypatch.setattr(contamination, "_draw_examples", lambda *_: None)
+
+    def measured(*overrides):
+        options = ("checkpoint=some.ckpt", "trainer=cpu", f"paths.run_dir={tmp_path}/out", "kinds=[mosaic,brightness]")
+        return contamination.run(composed(*options, "shares=[0,0.1]", *overrides, config="contamination"))
+
+    table = measured("data=vehicleid", "test_lists=[800,1600,2400]")
+    assert list(table["task"].unique()) == [*(f"vehicleid_{n}" for n in accuracy), contamination.AVERAGE]
+    found = table.set_index(["task", "name", "share"])
+    for number, undamaged in accuracy.items():
+        assert found.loc[(f"vehicleid_{number}", "mosaic", 0.1), "mAP"] == pytest.approx(undamaged - 0.2)
+    for name, lost in (("mosaic", 0.2), ("brightness", 0.1), (contamination.MEAN, 0.15)):
+        assert found.loc[(contamination.AVERAGE, name, 0.1), "mAP"] == pytest.approx(0.6 - lost)
+        assert found.loc[(contamination.AVERAGE, name, 0.0), "R1"] == pytest.approx(0.61)
+    assert (tmp_path / "out/contamination.png").is_file()
+    shown = capsys.readouterr().out
+    printed = re.split(r"^(?=vehicleid_|average of)", shown, flags=re.MULTILINE)[1:]
+    tables = dict(zip(found.index.unique(0), printed, strict=True))
+    for task, undamaged in (("vehicleid_1600", "0.849"), (contamination.AVERAGE, "0.853")):
+        row = next(line for line in tables[task].splitlines() if "DFR-ST, published" in line)
+        assert undamaged in row
+    with pytest.raises(ConfigError, match=r"test_lists is for data with several test lists; pass data=vehicleid"):
+        measured("data=veri776", "test_lists=[800]")
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,17 @@ def pixels(path, colour):
     return int((np.abs(cv2.imread(str(path)).astype(int) - wanted) <= 2).all(axis=2).sum())
 
 
-def curve(name, task=None):
-    found = pd.DataFrame({"name": name, "share": [0, 0.5], "mAP": [0.9, 0.4], "rank 1": [0.8, 0.2]})
-    return found if task is None else found.assign(task=task)[["name", "share", "task", "mAP", "rank 1"]]
+def curve(name, task):
+    return pd.DataFrame({"name": name, "share": [0, 0.5], "task": task, "mAP": [0.9, 0.4], "rank 1": [0.8, 0.2]})
 
 
 def test_a_row_a_task_and_a_curve_a_name(tmp_path):
-    draw_contamination(curve("mosaic", "a_to_b"), curve("published"), tmp_path / "one.png")
+    draw_contamination(curve("mosaic", "a_to_b"), curve("published", "a_to_b"), tmp_path / "one.png")
     both = pd.concat([curve(name, task) for task in ("a_to_b", "b_to_a") for name in ("mosaic", "mixed")])
-    draw_contamination(both, curve("published"), tmp_path / "new/two.png")
+    draw_contamination(both, curve("published", "b_to_a"), tmp_path / "new/two.png")
     one, two = (cv2.imread(str(tmp_path / name)) for name in ("one.png", "new/two.png"))
+    (tmp_path / "upper.png").write_bytes(cv2.imencode(".png", two[: len(two) // 2])[1].tobytes())
+    assert pixels(tmp_path / "upper.png", GREY) == 0 < pixels(tmp_path / "new/two.png", GREY)
     assert one.shape[1] == two.shape[1]
     assert 1.5 < two.shape[0] / one.shape[0] < 2
     assert pixels(tmp_path / "one.png", BLUE) > 0
