@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from src.networks.backbone.plain_transformer import Carried
 from src.networks.backbone.timm_backbone import Backbone
 from src.networks.blocks.attention import AttentionNet, Placement
-from src.networks.blocks.division import Axis, Branch, Embedding
+from src.networks.blocks.division import Axis, Branch, Embedding, Lines, at_once, embed_at_once
 from src.networks.blocks.pooling import GAP
 
 
@@ -102,19 +102,27 @@ class DFRSTNetwork(nn.Module):
     def forward(self, images: Tensor) -> DFRSTOutput:
         """Embeds images `(B, 3, H, W)` on the 0…255 scale."""
         coarse, fine = self.maps(images)
-        metric, embeddings, logits = [], [], []
+        embeddings: list[Embedding] = []
+        averages: list[Tensor] = []
+        metric: list[int] = []
         if self.coarse is not None:
-            feature, normalised, scores = self.coarse(self.pool(coarse))
-            metric.append(feature)
-            embeddings.append(normalised)
-            logits.append(scores)
-        for branch in self.branches:
-            for feature, normalised, scores in branch(fine):
-                embeddings.append(normalised)
-                logits.append(scores)
+            embeddings.append(self.coarse)
+            averages.append(self.pool(coarse))
+            metric.append(0)
+        if fine is not None:
+            branches = [cast(Branch, branch) for branch in self.branches]
+            lines = Lines.of(fine, [branch.axis for branch in branches])
+            for branch in branches:
                 if branch.axis == "whole":
-                    metric.append(feature)
-        return DFRSTOutput(torch.cat(embeddings, dim=1), metric, logits)
+                    metric.append(len(embeddings))
+                embeddings += branch.parts
+                averages += branch.averages(lines)
+        if at_once(embeddings):
+            found = embed_at_once(embeddings, averages)
+        else:
+            found = [embed(average) for embed, average in zip(embeddings, averages, strict=True)]
+        features, normalised, logits = zip(*found, strict=True)
+        return DFRSTOutput(torch.cat(normalised, dim=1), [features[place] for place in metric], list(logits))
 
 
 def _through(stages: nn.ModuleList, x: Tensor, carried: Carried | None) -> Tensor:

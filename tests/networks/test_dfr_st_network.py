@@ -1,9 +1,12 @@
 """DFR-ST's network: streams, branches and parts."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 
 from src.networks import Backbone, Branch, DFRSTNetwork
+from src.networks.blocks.division import Lines, at_once
 
 CLASSES = 7
 
@@ -63,6 +66,66 @@ def test_the_streams_share_the_first_stages_and_start_with_the_same_weights(back
     for one, other in zip(own.parameters(), copied.parameters(), strict=True):
         assert one.data_ptr() != other.data_ptr()
     assert len(DFRSTNetwork(backbone(), CLASSES, shared_stages=3).fine_stages) == 1
+
+
+# Parts that divide map and channels, and such that do not.
+@pytest.mark.parametrize("parts", [{}, {"height": 3, "width": 5, "channel": 3}])
+def test_all_parts_at_once_are_each_alone(backbone, parts):
+    network = DFRSTNetwork(backbone(), CLASSES, dimension=8, parts=parts).double().train()
+    alone = deepcopy(network)
+    images = torch.randint(0, 256, (4, 3, 64, 96), dtype=torch.uint8)
+    out = network(images)
+    coarse, fine = alone.maps(images)
+    expected = [alone.coarse(coarse.mean(dim=(2, 3)))]
+    for branch in alone.branches:
+        dimension = {"height": 2, "width": 3}.get(branch.axis, 1)
+        cut = fine.tensor_split(len(branch.embeddings), dimension)
+        expected += [embed(part.mean(dim=(2, 3))) for embed, part in zip(branch.embeddings, cut, strict=True)]
+    features, normalised, logits = zip(*expected, strict=True)
+    torch.testing.assert_close(out.embedding, torch.cat(normalised, dim=1))
+    torch.testing.assert_close(out.metric, [features[0], features[1]])
+    torch.testing.assert_close(torch.stack(out.logits), torch.stack(logits))
+
+    def total(embedding, metric, logits):
+        weights = torch.arange(CLASSES, dtype=torch.float64)
+        return (
+            embedding.sin().sum() + sum(f.square().sum() for f in metric) + (torch.stack(logits).cos() * weights).sum()
+        )
+
+    total(*out).backward()
+    total(torch.cat(normalised, dim=1), features[:2], logits).backward()
+    for (name, found), wanted in zip(network.named_parameters(), alone.parameters(), strict=True):
+        if wanted.grad is not None:
+            torch.testing.assert_close(found.grad, wanted.grad, msg=name)
+    for (name, found), wanted in zip(network.named_buffers(), alone.buffers(), strict=True):
+        torch.testing.assert_close(found, wanted, msg=name)  # the running statistics
+
+
+def test_parts_whose_statistics_stay_or_are_shared_by_processes_are_taken_alone(backbone):
+    network = DFRSTNetwork(backbone(), CLASSES, dimension=8)
+    embeddings = [network.coarse, *(embed for branch in network.branches for embed in branch.embeddings)]
+    assert at_once(embeddings)
+    assert not at_once(network.eval() and embeddings)
+    assert not at_once([embed.train() for embed in embeddings[:3]] + embeddings[3:])
+    synced = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network.train())
+    assert not at_once([synced.coarse, *synced.branches[0].embeddings])
+
+
+@pytest.mark.parametrize("axes", [["height", "width"], ["height"], ["width"], ["whole"]])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_averages_of_lines_and_their_gradient(axes, memory_format):
+    x = torch.randn(2, 5, 3, 4, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+    lines = Lines.of(x, axes)
+    torch.testing.assert_close(lines.pooled, x.mean(dim=(2, 3)))
+    assert (lines.rows is not None, lines.columns is not None) == ("height" in axes, "width" in axes)
+    if lines.rows is not None:
+        torch.testing.assert_close(lines.rows, torch.stack([x[:, :, i].mean(dim=2) for i in range(3)], dim=2))
+    if lines.columns is not None:
+        torch.testing.assert_close(lines.columns, torch.stack([x[..., i].mean(dim=2) for i in range(4)], dim=2))
+    assert torch.autograd.gradcheck(lambda x: [part for part in Lines.of(x, axes) if part is not None], x)
+    half = x.detach().bfloat16().requires_grad_()
+    sum(part.float().square().sum() for part in Lines.of(half, axes) if part is not None).backward()
+    assert half.grad.is_contiguous(memory_format=memory_format)
 
 
 VARIANTS = [

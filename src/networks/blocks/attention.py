@@ -1,9 +1,10 @@
 """AttentionNet of DFR-ST: which channels and which places matter."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 Placement = Literal["channel", "spatial", "channel_spatial", "spatial_channel", "parallel"]
 
@@ -25,7 +26,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Gates `(B, C, 1, 1)` of a map `(B, C, h, w)`."""
-        average, largest = x.mean(dim=(2, 3)), x.amax(dim=(2, 3))
+        average, largest = mean_and_max(x, (2, 3)) if self.training else (x.mean(dim=(2, 3)), x.amax(dim=(2, 3)))
         return torch.sigmoid(self.mlp(average) + self.mlp(largest))[..., None, None]
 
 
@@ -38,8 +39,36 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Gates `(B, 1, h, w)` of a map `(B, C, h, w)`."""
-        largest, average = x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)
-        return torch.sigmoid(self.conv(torch.cat([largest, average], dim=1)))
+        average, largest = mean_and_max(x, (1,)) if self.training else (x.mean(dim=1), x.amax(dim=1))
+        return torch.sigmoid(self.conv(torch.stack([largest, average], dim=1)))
+
+
+def mean_and_max(x: Tensor, dim: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Average and maximum over some dimensions, with a gradient that is written once for both.
+
+    Equal maxima share the gradient, as they do with `amax`.
+    """
+    found: tuple[Tensor, Tensor] = _MeanAndMax.apply(x, dim)
+    return found
+
+
+class _MeanAndMax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        largest = x.amax(dim, keepdim=True)
+        ctx.save_for_backward(x, largest)
+        ctx.dim = dim
+        return x.mean(dim), largest.squeeze(dim)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, average: Tensor, largest: Tensor) -> tuple[Tensor, None]:
+        x, maximum = ctx.saved_tensors
+        mask = x == maximum
+        equal = mask.sum(ctx.dim, keepdim=True)
+        everywhere = average.reshape(maximum.shape) * (maximum.numel() / x.numel())
+        there = everywhere + largest.reshape(maximum.shape) / equal
+        return torch.where(mask, there, everywhere).to(x.dtype), None
 
 
 class AttentionNet(nn.Module):

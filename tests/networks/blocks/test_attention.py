@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from src.networks import AttentionNet
-from src.networks.blocks.attention import ChannelAttention, SpatialAttention
+from src.networks.blocks.attention import ChannelAttention, SpatialAttention, mean_and_max
 
 
 def sigmoid(value):
@@ -75,6 +75,28 @@ def test_placements(placement):
     torch.testing.assert_close(net(x), expected)
     used = {name.partition(".")[0] for name in net.state_dict()}
     assert used == ({placement} if placement in ("channel", "spatial") else {"channel", "spatial"})
+
+
+@pytest.mark.parametrize("dim", [(1,), (2, 3)])
+def test_average_and_maximum_have_the_gradient_of_both(dim):
+    x = torch.randint(-2, 3, (3, 4, 5, 6)).double().requires_grad_()  # with many equal maxima
+    found, plain = mean_and_max(x, dim), (x.mean(dim), x.amax(dim))
+    torch.testing.assert_close(found, plain)
+    weights = [torch.randn(value.shape, dtype=torch.float64) for value in plain]
+    of_found, of_plain = (
+        torch.autograd.grad(sum((w * v).sum() for w, v in zip(weights, values, strict=True)), x)
+        for values in (found, plain)
+    )
+    torch.testing.assert_close(of_found, of_plain)
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: mean_and_max(x, dim), x)
+
+
+@torch.no_grad()
+def test_gates_are_the_same_in_training_and_at_test():
+    net = AttentionNet(16)
+    x = torch.randn(2, 16, 4, 4)
+    torch.testing.assert_close(net.train()(x), net.eval()(x))
 
 
 def test_attention_as_printed_has_no_biases():
