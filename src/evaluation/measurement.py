@@ -16,6 +16,7 @@ from src.evaluation.rank_list_files import choose_rank_lists, write_rank_lists
 from src.evaluation.task_results import TaskResult, evaluate_task, require_same_images
 from src.evaluation.wandb_tables import log_results
 from src.figures.curves import draw_roc
+from src.figures.falling_curves import draw_falling_curves, falling_curves
 from src.figures.trips import draw_trips
 from src.retrieval import Embeddings, Index, make_steps, recall, search
 from src.runtime.provenance import git_revision, versions
@@ -143,6 +144,7 @@ def show_results(measured: Measured, metrics: MetricsRecord, folder: Path, track
     results, first, figures = measured.results, measured.models[0], folder / "figures"
     if "spatio_temporal" in metrics.postprocessing:
         draw_trips(training_records(first.table), first.camera_distances, figures / "trips.png")
+        draw_falling_curves(falling_curves(measured.options.spatio_temporal), figures / "falling_curves.png")
     if metrics.verification:
         verified = {name: result.verification for name, result in results.items() if result.verification is not None}
         draw_roc({name: result.curve() for name, result in verified.items()}, figures / "roc.png")

@@ -2,7 +2,15 @@
 
 from src.retrieval.distances.feature_distance import Distance, FeatureDistance, Metric, PairDistance, as_euclidean
 from src.retrieval.distances.k_reciprocal import KReciprocalDistance, k_reciprocal
-from src.retrieval.distances.spatio_temporal import LogNormal, SpatioTemporalTerm, TripModel, camera_rows, trips
+from src.retrieval.distances.spatio_temporal import (
+    Falling,
+    LogNormal,
+    SpatioTemporalTerm,
+    TripModel,
+    camera_rows,
+    trips,
+)
+from src.retrieval.distances.spatio_temporal_relation import SpatioTemporalRelation
 from src.retrieval.distances.terms import Mismatch, SameGroupFilter, Sum, Term, TimeFilter
 from src.retrieval.distances.track_distance import TrackDistance, label_of_track
 from src.retrieval.embeddings import Embeddings, read_embeddings, read_meta, same_images, write_embeddings
@@ -31,6 +39,7 @@ __all__ = [
     "Embeddings",
     "EmbeddingsMeta",
     "ExpandedTracks",
+    "Falling",
     "FeatureDistance",
     "FilterCounts",
     "GroupReranking",
@@ -46,6 +55,7 @@ __all__ = [
     "Relevance",
     "RetrievalResult",
     "SameGroupFilter",
+    "SpatioTemporalRelation",
     "SpatioTemporalTerm",
     "State",
     "Step",

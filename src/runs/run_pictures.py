@@ -15,6 +15,7 @@ from src.figures.attention_maps import write_attention
 from src.figures.curves import draw_curves
 from src.figures.distance_histogram import draw_distances, draw_vehicles, pair_distances
 from src.figures.embedding_map import choose_images, draw_embedding_map
+from src.figures.falling_curves import draw_falling_curves, falling_curves
 from src.figures.trips import draw_trips
 from src.retrieval import Embeddings
 from src.runs.html_page import Picture, Section
@@ -144,7 +145,13 @@ def trip_densities(run: FinishedRun, folder: Path) -> Section:
     if not (folder / "trips.png").is_file():
         return _left_out(title, "too few training images whose vehicle, camera and time are known")
     caption = "Training images of one vehicle in two cameras, and what the spatio-temporal term is fitted to."
-    return Section(title, pictures=[Picture(folder / "trips.png", caption)])
+    pictures = [Picture(folder / "trips.png", caption)]
+    options = run.metrics.config.get("retrieval", {}).get("spatio_temporal", {})
+    if "spatial_slope" in options:
+        draw_falling_curves(falling_curves(options), folder / "falling_curves.png")
+        caption = "What the term makes of a trip's density, among the curves that DFR-ST's Fig. 9 shows (grey)."
+        pictures.append(Picture(folder / "falling_curves.png", caption))
+    return Section(title, pictures=pictures)
 
 
 def roc(run: FinishedRun) -> list[Section]:

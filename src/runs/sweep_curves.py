@@ -64,7 +64,7 @@ def _printed(
     curves: dict[str, list[tuple[Any, float]]] = defaultdict(list)
     for table in tables:
         if len(table.swept) == 1 and table.swept[0] in x.keys:
-            for row in table.rows:
+            for row in (row for row in table.rows if row.when):
                 for result in row.results:
                     number = result.numbers.get(measure)
                     if result.task == task and number is not None:

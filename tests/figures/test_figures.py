@@ -4,9 +4,11 @@ import pandas as pd
 from matplotlib import colors
 
 from src.figures.curves import draw_curves, draw_roc
+from src.figures.falling_curves import draw_falling_curves, falling_curves
 from src.figures.rank_lists import RankList, draw_rank_lists
-from src.figures.style import GREEN, GREY, ORANGE, VERMILION
+from src.figures.style import BLUE, GREEN, GREY, ORANGE, VERMILION
 from src.figures.trips import draw_trips
+from src.retrieval import Falling
 
 
 def pixels(path, colour):
@@ -49,6 +51,24 @@ def test_curves_are_drawn_from_the_csv_logger_s_file(tmp_path):
     pd.DataFrame(log | {"val/type_accuracy": [None, 0.5, None, 0.7]}).to_csv(tmp_path / "metrics.csv", index=False)
     draw_curves(tmp_path, tmp_path / "attributes.png")  # shares are no losses
     assert cv2.imread(str(tmp_path / "attributes.png")).shape[0] > 1.3 * plain.shape[0]
+
+
+def test_a_term_s_curves_stand_out_from_those_of_the_paper(tmp_path):
+    options = {"spatial_slope": 6.0, "spatial_shift": 0.9, "temporal_slope": 1.0, "temporal_shift": 0.5}
+    own = falling_curves(options | {"omega": 0.2})
+    assert own == {"D_s": Falling(6, 0.9), "D_t": Falling(1, 0.5)}
+    draw_falling_curves(own, tmp_path / "own.png")
+    draw_falling_curves({}, tmp_path / "paper.png")
+    for colour in (BLUE, ORANGE):
+        assert pixels(tmp_path / "own.png", colour) > 300 > pixels(tmp_path / "paper.png", colour) == 0
+    # What is far from every plausible trip is farther, the later the curve falls: the blue one lies above the other.
+    picture = cv2.imread(str(tmp_path / "own.png"))
+    heights = []
+    for colour in (BLUE, ORANGE):
+        wanted = np.round(np.array(colors.to_rgb(colour)) * 255).astype(int)[::-1]
+        places = np.argwhere((np.abs(picture.astype(int) - wanted) <= 2).all(axis=2))
+        heights.append(places[places[:, 0] < 0.8 * len(picture), 0].mean())
+    assert heights[0] < heights[1]
 
 
 def test_trips_are_drawn_with_the_density_fitted_to_them(tmp_path):

@@ -148,12 +148,27 @@ def trips(
     return np.concatenate(gaps), None if camera_distances is None else np.concatenate(distances)
 
 
-class SpatioTemporalTerm(Term):
-    """`D_s + D_t` of DFR-ST (Eqs. 4 and 5): each `1 / (1 + exp(slope · (x − shift)))` of a trip's density x.
+@dataclass(frozen=True)
+class Falling:
+    """The falling curve of Eqs. 4 and 5 of DFR-ST: `1 / (1 + exp(slope · (x − shift)))` of a density x.
 
-    The slope 6 and the shift 0.5 are those of the paper's Fig. 9. x is the fitted density divided by its maximum, so
-    that it lies in 0…1 whatever the unit. At 0, two sightings at one place or time, a log-normal density vanishes: no
-    trip leads from a camera to itself.
+    The defaults are what Fig. 9 draws. The text's "α1, α2 = 6 and β1, β2 = 0.5", put into the printed equations, are
+    slope and shift 6 of D_s, slope and shift 0.5 of D_t.
+    """
+
+    slope: float = 6
+    shift: float = 0.5
+
+    def __call__(self, density: Tensor) -> Tensor:
+        """The curve at densities of any shape, which are overwritten."""
+        return density.sub_(self.shift).mul_(-self.slope).sigmoid_()
+
+
+class SpatioTemporalTerm(Term):
+    """`D_s + D_t` of DFR-ST (Eqs. 4 and 5): each a falling curve of a trip's density x.
+
+    x is the fitted density divided by its maximum, so that it lies in 0…1 whatever the unit. At 0, two sightings at one
+    place or time, a log-normal density vanishes: no trip leads from a camera to itself.
 
     Args:
         cameras: Camera of each row and of each column, as rows of `camera_distances`.
@@ -161,8 +176,8 @@ class SpatioTemporalTerm(Term):
         model: The fitted densities.
         camera_distances: Road distances `(C, C)`; without them, or without `"spatial"` in `parts`, D_s is left out.
         device: Where the blocks shall lie.
-        slope: a.
-        shift: b.
+        spatial: The curve of D_s.
+        temporal: The curve of D_t.
         density: `"mode"` divides by the maximum, `"raw"` takes the density as it is, in the data's own unit.
         at_zero: `"vanish"`, or `"peak"` for the largest plausibility at one place or time.
         parts: Which of the two terms to add.
@@ -179,8 +194,8 @@ class SpatioTemporalTerm(Term):
         camera_distances: NDArray[np.floating] | None,
         device: torch.device,
         *,
-        slope: float = 6,
-        shift: float = 0.5,
+        spatial: Falling = Falling(),
+        temporal: Falling = Falling(),
         density: Density = "mode",
         at_zero: AtZero = "vanish",
         parts: tuple[Part, ...] = ("spatial", "temporal"),
@@ -196,7 +211,7 @@ class SpatioTemporalTerm(Term):
                 "The spatial term needs the road distances between the cameras, which this data set does not give; "
                 "pass parts=[temporal]."
             )
-        self._slope, self._shift = slope, shift
+        self._falling = temporal
         self._density, self._at_zero = density, at_zero
         self._model = model
         self._cameras = tuple(torch.tensor(np.asarray(side), device=device) for side in cameras)
@@ -205,7 +220,7 @@ class SpatioTemporalTerm(Term):
         self._spatial: Tensor | None = None  # D_s of each pair of cameras
         if "spatial" in parts and camera_distances is not None and model.spatial is not None:
             roads = torch.tensor(np.asarray(camera_distances, dtype=np.float64), device=device)
-            self._spatial = self._implausible(model.spatial.density(roads, density, at_zero)).float()
+            self._spatial = spatial(model.spatial.density(roads, density, at_zero)).float()
         super().__init__(len(self._times[0]), len(self._times[1]), device)
 
     def measure(self, rows: Tensor, columns: Tensor) -> Tensor:
@@ -213,10 +228,7 @@ class SpatioTemporalTerm(Term):
         total = torch.zeros((), device=self.device)
         if self._temporal:
             gaps = (self._times[0][rows] - self._times[1][columns]).abs_().float()
-            total = self._implausible(self._model.temporal.density(gaps, self._density, self._at_zero))
+            total = self._falling(self._model.temporal.density(gaps, self._density, self._at_zero))
         if self._spatial is not None:
             total = total + self._spatial[self._cameras[0][rows], self._cameras[1][columns]]
         return total
-
-    def _implausible(self, density: Tensor) -> Tensor:
-        return density.sub_(self._shift).mul_(-self._slope).sigmoid_()

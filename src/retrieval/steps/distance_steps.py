@@ -10,8 +10,16 @@ import numpy as np
 import pandas as pd
 
 from src.retrieval.distances.k_reciprocal import KReciprocalDistance
-from src.retrieval.distances.spatio_temporal import AtZero, Density, SpatioTemporalTerm, TripModel, camera_rows
+from src.retrieval.distances.spatio_temporal import (
+    AtZero,
+    Density,
+    Falling,
+    SpatioTemporalTerm,
+    TripModel,
+    camera_rows,
+)
 from src.retrieval.distances.spatio_temporal import Part as Half
+from src.retrieval.distances.spatio_temporal_relation import SpatioTemporalRelation
 from src.retrieval.distances.terms import Mismatch, SameGroupFilter, Sum, Term, TimeFilter
 from src.retrieval.embeddings import read_embeddings
 from src.retrieval.relevance import Integers
@@ -23,13 +31,28 @@ _TABLE = "table"  # as the source of labels: the data set's own
 
 
 @dataclass(frozen=True)
-class SpatioTemporal(Step):
-    """Adds ω · (D_s + D_t) of DFR-ST, fitted on the training images; see `SpatioTemporalTerm`."""
+class _Trips(Step):
+    """A step that looks at the trips between sightings."""
+
+    def rows_of(self, records: pd.DataFrame, roads: pd.DataFrame | None, instead: str) -> Integers:
+        """Row of each record's camera in the matrix of road distances; `instead` is what to do if one has none."""
+        rows = camera_rows(records["camera_id"], roads)
+        if (rows < 0).any():
+            unknown = sorted(set(records["camera_id"].to_numpy()[rows < 0].tolist()))
+            raise self.refusal(f"knows no road distances of the cameras {unknown}; {instead}.")
+        return rows
+
+
+@dataclass(frozen=True)
+class SpatioTemporal(_Trips):
+    """Adds ω · (D_s + D_t) of DFR-ST, fitted on the training images; see `SpatioTemporalTerm` and `Falling`."""
 
     name = "spatio_temporal"
     omega: NotNegative = 0.2
-    slope: float = 6.0
-    shift: float = 0.5
+    spatial_slope: float = 6.0
+    spatial_shift: float = 0.5
+    temporal_slope: float = 6.0
+    temporal_shift: float = 0.5
     density: Density = "mode"
     at_zero: AtZero = "vanish"
     parts: Sequence[Half] = ("spatial", "temporal")
@@ -39,10 +62,11 @@ class SpatioTemporal(Step):
         """See `Step`."""
         self.need_scale(state, self.metric)
         self.need_columns(state, "camera_id", "timestamp")
+        instead = "pass parts=[temporal]"
         roads = state.context.camera_distances if "spatial" in self.parts else None
         if "spatial" in self.parts and roads is None:
-            raise self.refusal("knows no road distances between this data set's cameras; pass parts=[temporal].")
-        self._cameras(state.records, roads)  # before the fit, so that an unknown camera is named
+            raise self.refusal(f"knows no road distances between this data set's cameras; {instead}.")
+        self.rows_of(state.records, roads, instead)  # before the fit, so that an unknown camera is named
         train = state.context.train
         model = None if train is None else TripModel.fit_records(train, roads)
         model = model or state.context.trips
@@ -51,13 +75,13 @@ class SpatioTemporal(Step):
 
         def term(rows: pd.DataFrame, columns: pd.DataFrame) -> Term:
             return SpatioTemporalTerm(
-                (self._cameras(rows, roads), self._cameras(columns, roads)),
+                (self.rows_of(rows, roads, instead), self.rows_of(columns, roads, instead)),
                 (rows["timestamp"], columns["timestamp"]),
                 model,
                 None if roads is None else roads.to_numpy(),
                 state.device,
-                slope=self.slope,
-                shift=self.shift,
+                spatial=Falling(self.spatial_slope, self.spatial_shift),
+                temporal=Falling(self.temporal_slope, self.temporal_shift),
                 density=self.density,
                 at_zero=self.at_zero,
                 parts=tuple(self.parts),
@@ -65,12 +89,40 @@ class SpatioTemporal(Step):
 
         return add_term(state, term, self.omega)
 
-    def _cameras(self, records: pd.DataFrame, roads: pd.DataFrame | None) -> Integers:
-        rows = camera_rows(records["camera_id"], roads)
-        if (rows < 0).any():
-            unknown = sorted(set(records["camera_id"].to_numpy()[rows < 0].tolist()))
-            raise self.refusal(f"knows no road distances of the cameras {unknown}; pass parts=[temporal].")
-        return rows
+
+@dataclass(frozen=True)
+class Relation(_Trips):
+    """Adds ω · STR of VeRi's authors, the baseline in Table IV of DFR-ST; see `SpatioTemporalRelation`.
+
+    The longest time is that between any two of the ranked images, the longest road that between any two cameras.
+    """
+
+    name = "spatio_temporal_relation"
+    omega: NotNegative = 0.2
+    metric: Scale = "euclidean"
+
+    def apply(self, state: State) -> State:
+        """See `Step`."""
+        self.need_scale(state, self.metric)
+        self.need_columns(state, "camera_id", "timestamp")
+        roads = state.context.camera_distances
+        if roads is None:
+            raise self.refusal("knows no road distances between this data set's cameras, which it multiplies by.")
+        times = state.records["timestamp"]
+        longest = float(times.max() - times.min())
+
+        instead = "add them to the data set"
+
+        def term(rows: pd.DataFrame, columns: pd.DataFrame) -> Term:
+            return SpatioTemporalRelation(
+                (self.rows_of(rows, roads, instead), self.rows_of(columns, roads, instead)),
+                (rows["timestamp"], columns["timestamp"]),
+                roads.to_numpy(),
+                longest,
+                state.device,
+            )
+
+        return add_term(state, term, self.omega)
 
 
 @dataclass(frozen=True)

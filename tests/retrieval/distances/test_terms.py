@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from src.retrieval import (
+    Falling,
     FeatureDistance,
     LogNormal,
     Mismatch,
     SameGroupFilter,
+    SpatioTemporalRelation,
     SpatioTemporalTerm,
     Sum,
     TimeFilter,
@@ -193,23 +195,36 @@ def test_the_term_is_that_of_the_paper(parts, kind, at_zero):
     _, *columns = sightings(rng, COLUMNS)
     columns[1][3] = rows[1][2]  # at the same moment
 
-    def implausible(value, fit):
+    def implausible(value, fit, slope, shift):
         relative = density(value, fit.mu, fit.sigma) / fit.peak if value > 0 else float(at_zero == "peak")
-        return 1 / (1 + math.exp(4 * (relative * (fit.peak if kind == "raw" else 1) - 0.3)))
+        return 1 / (1 + math.exp(slope * (relative * (fit.peak if kind == "raw" else 1) - shift)))
 
     expected = [
         [
-            ("spatial" in parts) * implausible(ROADS[camera, other], model.spatial)
-            + ("temporal" in parts) * implausible(abs(time - moment), model.temporal)
+            ("spatial" in parts) * implausible(ROADS[camera, other], model.spatial, 4, 0.3)
+            + ("temporal" in parts) * implausible(abs(time - moment), model.temporal, 0.5, 0.7)
             for other, moment in zip(*columns, strict=True)
         ]
         for camera, time in zip(*rows, strict=True)
     ]
     cameras, times = zip(rows, columns, strict=True)
-    term = SpatioTemporalTerm(
-        cameras, times, model, ROADS, CPU, slope=4, shift=0.3, density=kind, at_zero=at_zero, parts=parts
-    )
+    curves = {"spatial": Falling(4, 0.3), "temporal": Falling(0.5, 0.7)}
+    term = SpatioTemporalTerm(cameras, times, model, ROADS, CPU, **curves, density=kind, at_zero=at_zero, parts=parts)
     check_everywhere(term, expected)
+
+
+def test_the_relation_of_veris_authors_is_the_product_of_gap_and_road():
+    rng = np.random.default_rng(9)
+    _, *rows = sightings(rng, ROWS)
+    _, *columns = sightings(rng, COLUMNS)
+    expected = [
+        [abs(time - moment) / 1234 * ROADS[camera, other] / 900 for other, moment in zip(*columns, strict=True)]
+        for camera, time in zip(*rows, strict=True)
+    ]
+    cameras, times = zip(rows, columns, strict=True)
+    check_everywhere(SpatioTemporalRelation(cameras, times, ROADS, 1234, CPU), expected)
+    at_once = SpatioTemporalRelation(cameras, (np.zeros(ROWS), np.zeros(COLUMNS)), ROADS, 0, CPU)
+    check_everywhere(at_once, np.zeros((ROWS, COLUMNS)))
 
 
 def test_impossible_spatio_temporal_terms_are_refused():

@@ -131,6 +131,23 @@ def test_terms_add_up(state):
     np.testing.assert_allclose(found, part(expected), atol=1e-5)
 
 
+def test_the_relation_of_veris_authors_is_scaled_by_the_longest_gap_and_road(state):
+    records, roads = state.records, ROADS.to_numpy()
+    times, cameras = records["timestamp"].to_numpy(), records["camera_id"].to_numpy() - 4
+    longest = max(abs(one - other) for one in times for other in times)
+    relation = [
+        [abs(a - b) / longest * roads[c, d] / roads.max() for b, d in zip(times, cameras, strict=True)]
+        for a, c in zip(times, cameras, strict=True)
+    ]
+    found = ranking(state, "spatio_temporal_relation", spatio_temporal_relation={"omega": 0.7})
+    np.testing.assert_allclose(found, part(dense(state) + 0.7 * np.array(relation)), atol=1e-5)
+    with pytest.raises(StepError, match="spatio_temporal_relation knows no road distances between"):
+        ranking(replace(state, context=Context(state.context.train)), "spatio_temporal_relation")
+    few = replace(state, context=replace(state.context, camera_distances=ROADS.iloc[:2, :2]))
+    with pytest.raises(StepError, match=r"no road distances of the cameras \[6\]; add them to the data set"):
+        ranking(few, "spatio_temporal_relation")
+
+
 def test_no_weight_leaves_the_ranking_as_it_is(state):
     found = ranking(state, "spatio_temporal", spatio_temporal={"omega": 0.0})
     np.testing.assert_array_equal(found, ranking(state))
@@ -331,6 +348,7 @@ LACKING = [
     ("timestamp", "spatio_temporal", {}, "needs a timestamp for each test image, and 1 of 48 have none"),
     ("camera_id", "spatio_temporal", {}, "needs a camera_id"),
     ("camera_id", "camera_verification", {"embeddings": "table"}, "needs a camera_id"),
+    ("timestamp", "spatio_temporal_relation", {}, "needs a timestamp"),
     ("timestamp", "time_window", {"tau": 3}, "needs a timestamp"),
 ]
 
