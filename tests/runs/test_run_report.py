@@ -134,7 +134,9 @@ def test_a_whole_run_is_shown_with_others_beside(tmp_path, quickstart_veri, untr
             "timestamp": [0.0] * 24 + [1.0, 3.0, 7.0, 20.0, 50.0, 90.0],
         },
     )
-    write_run(tmp_path / "run", table, file_sha(checkpoint))
+    curves = {"spatial_slope": 6.0, "spatial_shift": 0.5, "temporal_slope": 6.0, "temporal_shift": 0.5}
+    config = {"stages": {"main": {"epochs": 6}}, "retrieval": {"spatio_temporal": curves}}
+    write_run(tmp_path / "run", table, file_sha(checkpoint), config=config)
     stage = tmp_path / "run/stages/main"
     stage.mkdir(parents=True)
     shutil.copy(checkpoint, stage / "last.ckpt")
@@ -143,7 +145,7 @@ def test_a_whole_run_is_shown_with_others_beside(tmp_path, quickstart_veri, untr
     assert "Left out" not in page.replace(section(page, "Results by kind of query"), "")
     assert pictures == {
         *("rank_list_image_to_image.png", "distances.png", "embedding_map.png", "attention.png"),
-        *("curves_main.png", "trips.png"),
+        *("curves_main.png", "trips.png", "falling_curves.png"),
     }
     assert "without post-processing" in section(page, "Rank lists")
     assert page.count("src=") == page.count('src="data:image/png;base64,') == len(pictures)

@@ -241,6 +241,7 @@ def test_the_spatio_temporal_term_is_swept_without_training(composed, tmp_path):
         )
         for name, task in expected.items():
             assert found.tasks[name].mAP == pytest.approx(task.mAP, abs=1e-9)
+        assert {"trips.png", "falling_curves.png"} <= {path.name for path in tmp_path.glob(f"omega_{omega}/figures/*")}
     with pytest.raises(StepError, match="spatio_temporal needs a camera_id"):
         evaluation.run(
             composed(
