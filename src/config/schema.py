@@ -103,6 +103,7 @@ class EvaluateConfig(_Embedding):
     embeddings: Texts | None
     trainer: Any
     retrieval: Any
+    method: Any
     contamination: Any
     attention: Natural
     untrained: bool = False

@@ -1,11 +1,11 @@
 """A checkpoint as a function from images to embeddings."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class Embedder:
         precision: `"32-true"`, `"16-mixed"` or `"bf16-mixed"`, as the trainer has it.
         batch_size: Images that go through the network together.
         workers: Threads that read and resize images; None takes one a core, at most eight.
+        options: Other values for some of the options that the method has at test, `{"awareness_at_test": "mean"}`.
 
     Attributes:
         checkpoint: The file.
@@ -61,6 +62,7 @@ class Embedder:
         precision: Precision = "32-true",
         batch_size: int = 64,
         workers: int | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         if precision not in get_args(Precision):
             raise ValueError(f"precision is {precision!r}, expected one of {', '.join(get_args(Precision))}.")
@@ -71,7 +73,7 @@ class Embedder:
         self.checkpoint = Path(checkpoint).expanduser()
         self.device = _device(device)
         self.precision = precision
-        self.method = restore_for_embedding(self.checkpoint).to(self.device)
+        self.method = restore_for_embedding(self.checkpoint, options).to(self.device)
         self.transforms = saved_transforms(self.method)
         self._pipeline = self.transforms.evaluation()
         self._batch_size = batch_size

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
-from src.checkpoints.restore import saved_stage
+from src.checkpoints.restore import options_at_test, saved_stage
 from src.config.data_node import build_data
 from src.config.targets import check_stored_targets
 from src.data import ReIDDataModule
@@ -97,5 +97,6 @@ def embeddings_meta(method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, 
         holdout=data.holdout,
         trips=None if trips is None else record_of(TripModel, trips),
         views=asdict(method.views),
+        method=options_at_test(method),
         contamination=None if damage is None else asdict(damage),
     )

@@ -80,10 +80,11 @@ def run(cfg: DictConfig) -> MetricsRecord | None:
 def _refuse_what_needs_images(cfg: DictConfig) -> None:
     """Refuses, for embeddings that are made already, what changes how they are made."""
     views = cfg.retrieval.flip is not None or cfg.retrieval.scales is not None
-    if views or cfg.get("data") or cfg.attention or _contaminated(cfg):
+    options = any(value is not None for value in cfg.method.values())
+    if views or options or cfg.get("data") or cfg.attention or _contaminated(cfg):
         raise ConfigError(
-            "Embeddings are made already: data, contamination, attention, retrieval.flip and retrieval.scales need "
-            "checkpoint=."
+            "Embeddings are made already: data, method, contamination, attention, retrieval.flip and retrieval.scales "
+            "need checkpoint=."
         )
 
 
@@ -102,7 +103,7 @@ def _embed(cfg: DictConfig, checkpoint: Path, folder: Path, models: int) -> Embe
         models: How many checkpoints are evaluated together.
     """
     seed_everything(cfg.seed, workers=True, verbose=False)
-    method = restore_method(checkpoint)
+    method = restore_method(checkpoint, cfg.method)
     method.average_over(views_of(method, cfg.retrieval))
     data = evaluation_data(method, cfg.get("data"), cfg.contamination if _contaminated(cfg) else None, **loading(cfg))
     evaluation = RetrievalEvaluation(cfg.retrieval.top_k, cfg.retrieval.metric)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import Progress
 
+from src.checkpoints.restore import options_at_test
 from src.data import DataError, fingerprint, image_path, read_image
 from src.embed import Embedder
 from src.gallery.cameras import read_cameras
@@ -143,6 +144,7 @@ def build_gallery(
         data=DataVersion(table["dataset"].iloc[0], fingerprint(table)),
         evaluation={"names": [], "ap": "standard"},
         views=asdict(embedder.method.views),
+        method=options_at_test(embedder.method),
         dimensions=features.shape[1],
         index=BuiltIndex(kind, {} if index is None else dict(index.options)),
         milvus=collection,

@@ -58,7 +58,7 @@ def run(cfg: DictConfig) -> list[list[Hit]]:
 
 
 def matching_embedder(gallery: Gallery, checkpoint: str | None, device: str) -> Embedder:
-    """The embedder of a gallery's checkpoint, with the precision and the views the gallery was embedded with.
+    """The embedder of a gallery's checkpoint, with the precision, options and views the gallery was embedded with.
 
     Args:
         gallery: The gallery.
@@ -77,7 +77,7 @@ def matching_embedder(gallery: Gallery, checkpoint: str | None, device: str) -> 
             f"{path} is not the checkpoint that embedded the gallery (SHA-256 {meta.checkpoint_sha[:16]}…); pass "
             "that one, or build the index again."
         )
-    embedder = Embedder(path, device=device, precision=cast(Precision, meta.precision))
+    embedder = Embedder(path, device=device, precision=cast(Precision, meta.precision), options=meta.method)
     embedder.method.average_over(Views(**meta.views))
     return embedder
 

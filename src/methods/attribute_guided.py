@@ -36,6 +36,7 @@ class AttributeGuided(ReIDMethod):
     """
 
     needs_option: ClassVar[str] = "attributes"
+    test_options: ClassVar[tuple[str, ...]] = ("embedding",)
 
     def __init__(
         self,

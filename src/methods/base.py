@@ -30,6 +30,8 @@ class ReIDMethod(LightningModule):
         needs: Columns of the record table without which the method cannot train (`"domain"`, `"colour"`, …).
         needs_option: Name of an option that names such columns too: one, or a list.
         class_column: Column of the record table whose values are the classes.
+        test_options: Names of the options that change embeddings and no weights, so that a checkpoint can be tested
+            with other values than it was trained with.
         optim: The optimiser of the current stage; see `begin_stage`.
         provenance: Stored in the checkpoint under `reid`: configuration, class list, data fingerprint. Plain values
             only, so that the file loads with `weights_only=True`.
@@ -40,6 +42,7 @@ class ReIDMethod(LightningModule):
     needs: ClassVar[frozenset[str]] = frozenset()
     needs_option: ClassVar[str] = ""
     class_column: ClassVar[str] = "vehicle_id"
+    test_options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,6 +81,10 @@ class ReIDMethod(LightningModule):
             for name, module in parent.named_children():
                 if isinstance(module, Classifier):
                     setattr(parent, name, nn.Identity())
+
+    def completed(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """A checkpoint's weights, with what the method did not have when the checkpoint was written."""
+        return weights
 
     @property
     def class_modules(self) -> tuple[str, ...]:
@@ -162,6 +169,7 @@ class ReIDMethod(LightningModule):
         Raises:
             ValueError: If any other name or shape differs, or with `allow_partial` all of them.
         """
+        weights = self.completed(weights)
         of_classes = tuple(f"{name}." for name in self.class_modules) if "classifier" in replace else ()
         own, given = (
             {

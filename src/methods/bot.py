@@ -1,7 +1,7 @@
 """BoT, the strong baseline with a batch-normalisation neck."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -31,6 +31,8 @@ class BoT(ReIDMethod):
         metric_loss: Takes the place of the triplet loss: called with pooled features `(B, D)` and labels `(B,)`, gives
             a number. Any loss of this form will do, with parameters of its own or without.
     """
+
+    test_options: ClassVar[tuple[str, ...]] = ("embedding",)
 
     def __init__(
         self,

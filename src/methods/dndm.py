@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from src.losses import batch_hard_triplet, cross_domain_triplet, cross_entropy, gate_loss
 from src.methods.base import Batch, ReIDMethod
 from src.networks import Backbone, DNDMNetwork, ReleasedDNDM
 from src.networks.dndm_network import NIGHT
+from src.runtime.errors import ConfigError
 
 
 class DNDM(ReIDMethod):
@@ -27,10 +29,13 @@ class DNDM(ReIDMethod):
         window: Side N of its window.
         awareness_stages: Stages followed by CCA, the class awareness.
         pairing: Exchange with the mean class map of an identity's samples in the other domain, or a random one's.
+        awareness_at_test: What CCA multiplies with at test, where nothing is exchanged: nothing, as the paper has it,
+            the mean of the class maps in training, or the image's own map of the class that it scores highest.
         margin: Margin of the triplet loss.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"domain"})
+    test_options: ClassVar[tuple[str, ...]] = ("awareness_at_test",)
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class DNDM(ReIDMethod):
         window: int = 5,
         awareness_stages: Sequence[int] = (1, 2, 3, 4),
         pairing: Literal["mean", "random"] = "mean",
+        awareness_at_test: Literal["none", "mean", "own"] = "none",
         margin: float = 0.3,
     ) -> None:
         super().__init__()
@@ -56,8 +62,29 @@ class DNDM(ReIDMethod):
             window=window,
             awareness_stages=awareness_stages,
             pairing=pairing,
+            awareness_at_test=awareness_at_test,
         )
         self.margin = margin
+        self.awareness_at_test = awareness_at_test
+
+    def drop_classifier(self) -> None:
+        """Keeps it where images are modulated with their own class maps at test."""
+        if self.awareness_at_test != "own":
+            super().drop_classifier()
+
+    def completed(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Also takes weights that were written before training recorded the mean of its class maps.
+
+        Raises:
+            ConfigError: If that mean is what shall be used at test.
+        """
+        means = [name for name in self.state_dict() if name.endswith(".running_map") and name not in weights]
+        if means and self.awareness_at_test == "mean":
+            raise ConfigError(
+                "method.awareness_at_test is 'mean', and the checkpoint was written before training recorded that "
+                "mean; train again, or pass none or own."
+            )
+        return {**weights, **{name: torch.tensor(float("nan")) for name in means}}
 
     @property
     def head(self) -> Sequence[nn.Module]:
@@ -95,6 +122,7 @@ class DNDMReleased(ReIDMethod):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"domain"})
+    test_options: ClassVar[tuple[str, ...]] = ("embedding", "released_test_swap")
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """TransReID: a vision transformer that knows camera and view, and looks at shuffled parts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class TransReID(ReIDMethod):
         parts_scale: Factor on the parts' features in the embedding.
         embedding: Test on the features before or after the necks.
     """
+
+    test_options: ClassVar[tuple[str, ...]] = ("embedding",)
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.networks.backbone.timm_backbone import Backbone
 from src.networks.blocks.bnneck import Classifier
-from src.networks.blocks.class_awareness import ClassAwareness, Exchange, Form, Pairing, partners
+from src.networks.blocks.class_awareness import AtTest, ClassAwareness, Exchange, Form, Pairing, partners
 from src.networks.blocks.glare import GlareSuppression
 from src.networks.blocks.pooling import GAP
 from src.networks.blocks.structure import StructureEnhancement
@@ -44,6 +44,7 @@ class DNDMNetwork(nn.Module):
         beta: Strength β of DSE.
         window: Side N of DSE's window.
         pairing: How CCA chooses among several samples of an identity in the other domain.
+        awareness_at_test: What CCA multiplies with at test; see `ClassAwareness`.
         form: How CCA is computed.
 
     Raises:
@@ -61,6 +62,7 @@ class DNDMNetwork(nn.Module):
         beta: float = 0.25,
         window: int = 5,
         pairing: Pairing = "mean",
+        awareness_at_test: AtTest = "none",
         form: Form = "auto",
     ) -> None:
         super().__init__()
@@ -75,7 +77,10 @@ class DNDMNetwork(nn.Module):
         self.structure = StructureEnhancement(beta, window)
         self.structure_stages = frozenset(structure_stages)
         self.awareness = nn.ModuleDict(
-            {str(s): ClassAwareness(channels[s - 1], channels[-1], form) for s in sorted(awareness_stages)}
+            {
+                str(s): ClassAwareness(channels[s - 1], channels[-1], form, awareness_at_test)
+                for s in sorted(awareness_stages)
+            }
         )
         self.pool = GAP()
         self.classifier = Classifier(channels[-1], num_classes, bias=True) if num_classes else None
@@ -104,7 +109,7 @@ class DNDMNetwork(nn.Module):
             if number in self.structure_stages:
                 x = self.structure(x)
             if str(number) in self.awareness:
-                x = self.awareness[str(number)](x, exchange)
+                x = self.awareness[str(number)](x, exchange, self.classifier)
         pooled = self.pool(x)
         return DNDMOutput(pooled, None if self.classifier is None else self.classifier(pooled))
 

@@ -33,6 +33,7 @@ class EmbeddingsMeta:
         holdout: Share of the training identities that were taken for the test; 0 for a test set.
         trips: Fitted to the training images; None if they do not tell.
         views: The options of `src.methods.tta.Views`.
+        method: The method's options that play a part at test alone.
         contamination: The options of `src.data.transforms.contamination.Contamination`; None for whole images.
         dimensions: Of an embedding; None if unknown.
     """
@@ -46,5 +47,6 @@ class EmbeddingsMeta:
     holdout: float = 0
     trips: TripModel | None = None
     views: dict[str, Any] = field(default_factory=dict)
+    method: dict[str, Any] = field(default_factory=dict)
     contamination: dict[str, Any] | None = None
     dimensions: int | None = None

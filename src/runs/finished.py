@@ -128,12 +128,17 @@ def read_run(folder: Path) -> Iterator[Measurement]:
 def _settings(metrics: MetricsRecord) -> tuple[dict[str, Any], int]:
     """The flat configuration of a run and its seed."""
     settings, seed = flatten(metrics.config), metrics.seed
-    settings = {key: value for key, value in settings.items() if not (key == "data" and value is None)}
+    if "method._target_" not in settings:  # an evaluation, which leaves to the checkpoint what is null
+        left = [
+            key for key, value in settings.items() if value is None and (key == "data" or key.startswith("method."))
+        ]
+        settings = {key: value for key, value in settings.items() if key not in left}
     sha = ""
     if len(metrics.models) == 1:
         (model,) = metrics.models
         sha = model.checkpoint_sha
-        settings |= flatten(model.views, "retrieval.")  # embeddings were made before this run's configuration
+        # embeddings were made before this run's configuration
+        settings |= flatten(model.views, "retrieval.") | flatten(model.method, "method.")
     given = [source for source in (settings.pop(key, None) for key in _SOURCES) if source]
     training = _training(given[0], sha) if given and isinstance(given[0], str) else None
     if training is not None:

@@ -28,6 +28,7 @@ METHODS = [
     ("dfr_st", ("method.parts.height=2", "method.parts.width=2")),
     # Its window has many neighbours, which exporters take a minute to go through.
     ("dndm", ("method.structure_stages=[4]", "method.window=3", "method.awareness_stages=[1,4]")),
+    ("dndm_own", ("method=dndm", "method.structure_stages=[]", "method.awareness_at_test=own")),
     (
         "dndm_baseline",
         ("method=dndm", "method.glare=false", "method.structure_stages=[]", "method.awareness_stages=[]"),

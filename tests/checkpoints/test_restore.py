@@ -68,6 +68,20 @@ def test_weights_that_are_not_those_of_the_network_described_are_refused(untrain
         restore_method(path)
 
 
+def test_a_dndm_of_before_the_mean_of_its_class_maps_was_recorded_is_restored(untrained):
+    path = untrained("method=dndm", "method.structure_stages=[]")
+    checkpoint = load_checkpoint(path)
+    del checkpoint["reid"]["config"]["method"]["awareness_at_test"]
+    for stage in (1, 2, 3, 4):
+        del checkpoint["state_dict"][f"network.awareness.{stage}.running_map"]
+    torch.save(checkpoint, path)
+    for options in (None, {"awareness_at_test": "own"}):
+        restored = restore_method(path, options).state_dict()
+        assert all(restored[name].equal(value) for name, value in checkpoint["state_dict"].items())
+    with pytest.raises(ConfigError, match="before training recorded that mean; train again, or pass none or own"):
+        restore_method(path, {"awareness_at_test": "mean"})
+
+
 def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     checkpoints = WholeCheckpoints()

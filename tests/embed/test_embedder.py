@@ -12,6 +12,7 @@ from src.data import DataError, read_image
 from src.embed import Embedder, image_files
 from src.evaluation import evaluation_run as evaluation
 from src.retrieval import read_embeddings
+from src.runtime.errors import ConfigError
 
 METHODS = [
     ("method=bot",),
@@ -19,6 +20,7 @@ METHODS = [
     ("method=dfr_st", "transforms.size=64"),
     ("method=attribute_guided", "method.dimension=64"),
     ("method=dndm",),
+    ("method=dndm", "method.awareness_at_test=own", "method.structure_stages=[]"),
     ("method=dndm_released", "backbone=resnet50", "backbone.name=resnet18", "backbone.weights=null"),
 ]
 
@@ -35,6 +37,42 @@ def cars(quickstart, tmp_path):
             lines.append(f"{number}_{time}.jpg,{number // 2},{number % 2},test,{time}")
     (folder / "table.csv").write_text("\n".join(lines))
     return folder
+
+
+def test_a_checkpoint_is_tested_with_other_options_than_it_was_trained_with(composed, untrained, cars, tmp_path):
+    checkpoint = untrained("method=dndm", "method.structure_stages=[]")
+    saved = torch.load(checkpoint, weights_only=True)
+    for name, value in saved["state_dict"].items():
+        if name.endswith("running_map"):
+            value.fill_(0.4)
+        if name == "network.classifier.weight":
+            value.normal_()
+    torch.save(saved, checkpoint)
+    source = ("data=csv", f"data.root={cars}", "workers=0", "retrieval.top_k=2", f"checkpoint={checkpoint}")
+    found = {}
+    for at_test in (None, "none", "mean", "own"):
+        folder = tmp_path / str(at_test)
+        override = [] if at_test is None else [f"method.awareness_at_test={at_test}"]
+        evaluation.run(composed(*source, f"paths.run_dir={folder}", *override, config="evaluate"))
+        stored = read_embeddings(folder / "embeddings")
+        assert stored.meta.method == {"awareness_at_test": at_test or "none"}
+        files = [cars / path for path in stored.table["path"]]
+        embed = Embedder(checkpoint, options={"awareness_at_test": at_test})
+        np.testing.assert_allclose(embed(files, stored.table["domain"].tolist()), stored.features.numpy(), atol=1e-5)
+        found[at_test] = stored.features
+    assert found[None].equal(found["none"])
+    assert not torch.isclose(found["none"], found["mean"]).all()
+    assert not torch.isclose(found["own"], found["mean"]).all()
+
+    with pytest.raises(
+        ConfigError, match=r"method\.embedding is no option of DNDM at test, which has method\.awareness"
+    ):
+        evaluation.run(composed(*source, "method.embedding=concat", config="evaluate"))
+    with pytest.raises(ConfigError, match="awareness_at_test is 'half', expected none, mean or own"):
+        Embedder(checkpoint, options={"awareness_at_test": "half"})
+    embeddings = f"embeddings={tmp_path}/none/embeddings"
+    with pytest.raises(ConfigError, match="made already: data, method, contamination"):
+        evaluation.run(composed(embeddings, "method.awareness_at_test=own", config="evaluate"))
 
 
 @pytest.mark.parametrize("overrides", METHODS, ids=lambda overrides: overrides[0].removeprefix("method="))

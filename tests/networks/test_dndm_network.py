@@ -56,6 +56,29 @@ def test_modules_sit_where_the_paper_puts_them(options):
     torch.testing.assert_close(out.logits, pooled @ parts.classifier.weight.T + parts.classifier.bias)
 
 
+@pytest.mark.parametrize("at_test", ["none", "mean", "own"])
+def test_at_test_every_stage_modulates_as_it_is_told(at_test):
+    images, glare = batch()
+    net = network(awareness_at_test=at_test, structure_stages=())
+    with torch.no_grad():
+        net(images, DOMAINS, LABELS, glare)  # moves the statistics
+        net.eval()
+        out = net(images, DOMAINS, glare=glare)
+        x, carried = net.backbone.begin(images)
+        x = net.glare(x, glare * (DOMAINS == 1).view(-1, 1, 1, 1))
+        for number, stage in enumerate(net.backbone.stages, start=1):
+            x, carried = stage(x, carried)
+            cca = net.awareness[str(number)]
+            p = cca.project_norm(cca.project(x))
+            for i in range(len(p)):
+                rows = zip(*net.classifier.parameters(), strict=True)
+                maps = torch.stack([torch.tensordot(w, p[i], 1) + b for w, b in rows])
+                own = torch.sigmoid(maps[maps.mean(dim=(1, 2)).argmax()])
+                p[i] *= {"none": 1.0, "mean": cca.running_map, "own": own}[at_test]
+            x = x + cca.restore_norm(cca.restore(p)).relu()
+    torch.testing.assert_close(out.pooled, x.mean(dim=(2, 3)))
+
+
 def test_modules_that_are_off_leave_no_parameters():
     net = network(glare=False, structure_stages=(), awareness_stages=())
     assert {name.split(".")[0] for name, _ in net.named_parameters()} == {"backbone", "classifier"}

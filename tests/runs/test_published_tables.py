@@ -1,6 +1,7 @@
 import re
 from collections import defaultdict
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -64,6 +65,22 @@ def test_numbers_keep_the_digits_of_the_paper():
     assert (read_table("dndm_table2").digits, read_table("dfr_st_table_ii").digits) == (3, 4)
 
 
+def test_every_row_of_dndms_tables_that_this_project_has_is_an_experiment_on_each_of_its_data_sets(composed):
+    names = [
+        file.stem for pattern in ("dndm_*", "bot_dn*") for file in Path(CONF_DIR, "experiment").glob(f"{pattern}.yaml")
+    ]
+    composed_ones = [OmegaConf.to_container(composed(f"experiment={name}"), resolve=True) for name in names]
+    settings = [flatten(one) for one in composed_ones]
+    for table in map(read_table, ("dndm_table2", "dndm_table3", "dndm_table4")):
+        for row in table.rows:
+            for data in {result.data for result in row.results} if row.when else ():
+                assert any(is_of(row, one) and one["data.name"] == data for one in settings), (
+                    table.name,
+                    row.name,
+                    data,
+                )
+
+
 @pytest.mark.parametrize(
     ("sweep", "table"),
     [
@@ -89,7 +106,11 @@ def test_a_sweep_runs_the_values_of_its_table(sweep, table):
     ("experiment", "table", "expected"),
     [
         ("bot_dn348", "dndm_table2", ["BOT"]),
+        ("bot_dn_wild", "dndm_table2", ["BOT"]),
         ("dndm_dn348", "dndm_table2", ["DNDM"]),
+        ("dndm_dn_wild", "dndm_table2", ["DNDM"]),
+        ("dndm_dn348 method.awareness_at_test=mean", "dndm_table2", []),
+        ("dndm_dn_wild_baseline", "dndm_table2", ["Baseline"]),
         ("dndm_dn348_baseline", "dndm_table2", ["Baseline"]),
         ("dndm_dn348_baseline", "dndm_table3", ["none"]),
         ("dndm_dn348_ngs", "dndm_table3", ["NGS"]),
@@ -97,6 +118,8 @@ def test_a_sweep_runs_the_values_of_its_table(sweep, table):
         ("dndm_dn348_cca", "dndm_table3", ["CCA"]),
         ("dndm_dn348_ngs_dse", "dndm_table3", ["NGS + DSE"]),
         ("dndm_dn348", "dndm_table3", ["NGS + DSE + CCA"]),
+        ("dndm_dn348_baseline", "dndm_table4", ["Baseline"]),
+        ("dndm_dn348", "dndm_table4", ["+ stage (1+2+3+4)"]),
         ("dndm_dn348_stage_1", "dndm_table4", ["+ stage 1"]),
         ("dndm_dn348_stages_1_to_2", "dndm_table4", ["+ stage (1+2)"]),
         ("dndm_dn348_stages_1_to_3", "dndm_table4", ["+ stage (1+2+3)"]),

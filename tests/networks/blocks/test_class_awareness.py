@@ -8,15 +8,17 @@ import torch
 from torch import nn
 
 from src.networks import ClassAwareness, Exchange, partners
+from src.networks.blocks.bnneck import Classifier
 
 LABELS = torch.tensor([4, 1, 4, 4, 1, 9, 1, 4])
 DOMAINS = torch.tensor([0, 1, 1, 0, 0, 1, 1, -1])
 
 
-def block(form="plain", channels=3, wide=7, seed=0):
+def block(form="plain", channels=3, wide=7, seed=0, at_test="none"):
     """A block whose parameters and statistics are all away from their starting values."""
     torch.manual_seed(seed)
-    module = ClassAwareness(channels, wide, form).double()
+    module = ClassAwareness(channels, wide, form, at_test).double()
+    module.running_map.fill_(0.3)
     for norm in (module.project_norm, module.restore_norm):
         nn.init.normal_(norm.weight, 1, 0.3)
         nn.init.normal_(norm.bias)
@@ -47,6 +49,99 @@ def by_loops(module, x, exchange):
         if others:
             modulated[i] = p[i] * sum(maps[j] for j in others) / len(others)
     return x + module.restore_norm(module.restore(modulated)).relu()
+
+
+def classifier(classes=6, wide=7):
+    torch.manual_seed(3)
+    module = Classifier(wide, classes, bias=True).double()
+    nn.init.normal_(module.weight)
+    nn.init.normal_(module.bias, std=0.1)
+    return module
+
+
+def at_test_by_loops(module, x, scores):
+    """What `awareness_at_test` multiplies P with, sample by sample and position by position."""
+    p = module.project_norm(module.project(x))
+    modulated = p.clone()
+    for i in range(len(x)):
+        positions = [(r, c) for r in range(p.shape[2]) for c in range(p.shape[3])]
+        classes = range(scores.out_features)
+        logits = [[scores.weight[k] @ p[i, :, r, c] + scores.bias[k] for r, c in positions] for k in classes]
+        best = max(classes, key=lambda k: sum(logits[k]) / len(positions))
+        for place, (r, c) in enumerate(positions):
+            factor = {"none": 1.0, "mean": module.running_map, "own": 1 / (1 + (-logits[best][place]).exp())}
+            modulated[i, :, r, c] = p[i, :, r, c] * factor[module.at_test]
+    return x + module.restore_norm(module.restore(modulated)).relu()
+
+
+@pytest.mark.parametrize("form", ["plain", "folded"])
+@pytest.mark.parametrize("at_test", ["none", "mean", "own"])
+def test_at_test_equals_the_formulas_and_their_gradients(form, at_test):
+    x = (inputs()[0] + 3 * torch.randn(8, 3, 1, 1)).detach().requires_grad_()  # of several classes
+    module, scores = block(form, at_test=at_test).eval(), classifier()
+    slope = torch.randn_like(x)
+    learnt = [*module.parameters(), *(scores.parameters() if at_test == "own" else ())]
+    outputs = (module(x, classifier=scores), at_test_by_loops(module, x, scores))
+    results = [(out, torch.autograd.grad((out * slope).sum(), [x, *learnt])) for out in outputs]
+    torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-9)
+    chosen = {scores(p).argmax().item() for p in module.project_norm(module.project(x)).mean(dim=(2, 3))}
+    assert len(chosen) > 1  # or the choice of the class would not be tested
+
+
+def test_an_exchange_goes_before_what_is_done_at_test():
+    x, exchange = inputs()
+    for at_test in ("mean", "own"):
+        torch.testing.assert_close(block(at_test=at_test)(x, exchange), by_loops(block(), x, exchange))
+
+
+@pytest.mark.parametrize("form", ["plain", "folded"])
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_training_keeps_the_running_mean_of_what_it_multiplied_with(form, momentum):
+    module, expected = block(form), 0.3
+    module.project_norm.momentum = momentum
+    for step in range(3):
+        x, exchange = inputs(seed=step)
+        p = nn.functional.batch_norm(
+            module.project(x), None, None, module.project_norm.weight, module.project_norm.bias, training=True
+        )
+        maps = torch.sigmoid(torch.einsum("bc,bchw->bhw", exchange.weight, p) + exchange.bias[:, None, None])
+        factors = torch.ones_like(maps)
+        for i in range(8):
+            others = [j for j in range(8) if exchange.partners[i, j] > 0]
+            if others:
+                factors[i] = sum(maps[j] for j in others) / len(others)
+        weight = 1 / (step + 1) if momentum is None else momentum
+        expected = (1 - weight) * expected + weight * factors.mean().item()
+        module(x, exchange)
+    assert module.running_map.item() == pytest.approx(expected, rel=1e-6)
+    before = module.running_map.clone()
+    module(x)
+    module.eval()(x, exchange)
+    assert module.running_map.equal(before)
+
+
+def test_with_a_constant_class_map_the_mean_is_what_training_did():
+    """A is 3/4 everywhere: then `mean` gives what the exchange gives, and `none` adds more."""
+    x, exchange = inputs()
+    exchange = Exchange(torch.zeros_like(exchange.weight), torch.full((8,), 3.0).double().log(), exchange.partners)
+    pairs = exchange.partners.sum(dim=1) > 0
+    none, mean = (block(at_test=at_test).eval() for at_test in ("none", "mean"))
+    mean.running_map.fill_(0.75)
+    torch.testing.assert_close(mean(x)[pairs], none(x, exchange)[pairs])
+    assert not torch.isclose(none(x)[pairs], none(x, exchange)[pairs]).all()
+
+
+@pytest.mark.parametrize("form", ["plain", "folded"])
+def test_class_maps_are_those_of_the_equation(form):
+    x, exchange = inputs()
+    module = block(form).eval()
+    p = module.project_norm(module.project(x))
+    found = module.class_map(x, exchange.weight, exchange.bias)
+    for i in range(8):
+        for r in range(5):
+            for c in range(4):
+                expected = torch.sigmoid(exchange.weight[i] @ p[i, :, r, c] + exchange.bias[i])
+                torch.testing.assert_close(found[i, r, c], expected)
 
 
 def test_partners_are_the_identitys_samples_in_the_other_domain():
@@ -165,8 +260,8 @@ def test_cumulative_statistics_are_supported():
 )
 def test_auto_counts_operations(monkeypatch, channels, wide, size, training, folds):
     module = ClassAwareness(channels, wide).train(training)
-    monkeypatch.setattr(module, "_plain", lambda x, _: x)
-    monkeypatch.setattr(module, "_folded", lambda x, _: pytest.fail("folded") if not folds else x)
+    monkeypatch.setattr(module, "_plain", lambda x, *_: x)
+    monkeypatch.setattr(module, "_folded", lambda x, *_: pytest.fail("folded") if not folds else x)
     if folds:
         monkeypatch.setattr(module, "_plain", lambda *_: pytest.fail("plain"))
     x = torch.rand(2, channels, size, size)
@@ -183,6 +278,10 @@ def test_both_forms_share_a_state_dict():
 def test_rejects_bad_arguments():
     with pytest.raises(ValueError, match="'auto', 'plain' or 'folded', got 'fold'"):
         ClassAwareness(2, 4, "fold")
+    with pytest.raises(ValueError, match="'none', 'mean' or 'own', got 'half'"):
+        ClassAwareness(2, 4, at_test="half")
+    with pytest.raises(ValueError, match="needs the classifier, which is not there"):
+        ClassAwareness(2, 4, at_test="own").eval()(torch.rand(1, 2, 3, 3), classifier=nn.Identity())
     with pytest.raises(ValueError, match="'mean' or 'random', got 'first'"):
         partners(LABELS, DOMAINS, "first")
 
@@ -190,7 +289,7 @@ def test_rejects_bad_arguments():
 WORKER = """
 import sys, torch
 from torch import nn, distributed
-from src.networks import ClassAwareness
+from src.networks import ClassAwareness, Exchange
 folder, rank = sys.argv[1], int(sys.argv[2])
 distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
 saved = torch.load(f"{folder}/inputs.pt", weights_only=True)
@@ -201,7 +300,8 @@ norm.load_state_dict(module.project_norm.state_dict())
 module.project_norm = norm
 module.restore_norm.eval()
 x = saved["x"][rank::2].requires_grad_()
-out = module(x)
+weight, bias, partners = saved["exchange"]
+out = module(x, Exchange(weight[rank::2], bias[rank::2], partners[rank::2, rank::2]))
 (out * saved["slope"][rank::2]).sum().backward()
 grads = {name: p.grad for name, p in module.named_parameters()}
 torch.save({"out": out.detach(), "x": x.grad, "grads": grads, "state": module.state_dict()}, f"{folder}/{rank}.pt")
@@ -212,13 +312,21 @@ torch.save({"out": out.detach(), "x": x.grad, "grads": grads, "state": module.st
 def test_two_processes_with_synchronised_statistics_equal_one(tmp_path):
     module = block("folded")
     module.restore_norm.eval()  # it is synchronised by torch itself, on GPUs only
-    x = inputs()[0]
+    x, exchange = inputs()
+    labels = torch.tensor([4, 1, 4, 1, 1, 9, 4, 4])
+    places = torch.arange(8)
+    # partners are looked for within one process
+    together = partners(labels, torch.tensor([0, 0, 1, 1, 0, 1, 1, -1])) * ((places[:, None] - places) % 2 == 0)
+    together /= together.sum(dim=1, keepdim=True).clamp(min=1)
+    exchange = Exchange(*(value.detach() for value in exchange[:2]), together)
+    assert 2 < together.any(dim=1).sum() < 8
     slope = torch.randn_like(x)
-    torch.save({"state": module.state_dict(), "x": x.detach(), "slope": slope}, tmp_path / "inputs.pt")
+    saved = {"state": module.state_dict(), "x": x.detach(), "slope": slope, "exchange": tuple(exchange)}
+    torch.save(saved, tmp_path / "inputs.pt")
     command = [sys.executable, "-c", WORKER, str(tmp_path)]
     workers = [subprocess.Popen([*command, str(rank)], cwd=Path(__file__).parents[3]) for rank in (0, 1)]
     assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
-    out = module(x)
+    out = module(x, exchange)
     (out * slope).sum().backward()
     halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     for rank, half in enumerate(halves):
