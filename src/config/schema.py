@@ -106,6 +106,7 @@ class EvaluateConfig(_Embedding):
     method: Any
     contamination: Any
     attention: Natural
+    explain: Natural
     untrained: bool = False
     pooling: Literal["gap", "gem", "class_token"] = "gap"
     data: Any = None

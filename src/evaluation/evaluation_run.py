@@ -20,6 +20,7 @@ from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.evaluation.untrained import refuse_backbone, write_untrained
 from src.evaluation.wandb_tables import open_run, run_ends_here
 from src.figures.attention_maps import write_attention
+from src.figures.explanation import write_explanation
 from src.methods.base import ReIDMethod
 from src.retrieval import Embeddings, EmbeddingsMeta, TripModel, make_steps, read_embeddings, read_meta
 from src.retrieval.embeddings import META_FILE
@@ -81,10 +82,10 @@ def _refuse_what_needs_images(cfg: DictConfig) -> None:
     """Refuses, for embeddings that are made already, what changes how they are made."""
     views = cfg.retrieval.flip is not None or cfg.retrieval.scales is not None
     options = any(value is not None for value in cfg.method.values())
-    if views or options or cfg.get("data") or cfg.attention or _contaminated(cfg):
+    if views or options or cfg.get("data") or cfg.attention or cfg.explain or _contaminated(cfg):
         raise ConfigError(
-            "Embeddings are made already: data, method, contamination, attention, retrieval.flip and retrieval.scales "
-            "need checkpoint=."
+            "Embeddings are made already: data, method, contamination, attention, explain, retrieval.flip and "
+            "retrieval.scales need checkpoint=."
         )
 
 
@@ -104,6 +105,12 @@ def _embed(cfg: DictConfig, checkpoint: Path, folder: Path, models: int) -> Embe
     """
     seed_everything(cfg.seed, workers=True, verbose=False)
     method = restore_method(checkpoint, cfg.method)
+    if cfg.explain and not method.explanation:
+        raise ConfigError(
+            f"explain={cfg.explain} draws what DNDM's modules do to images, step by step, and this "
+            f"{type(method).__name__} has none of them; attention={cfg.explain} draws where any method's features are "
+            "strong."
+        )
     method.average_over(views_of(method, cfg.retrieval))
     data = evaluation_data(method, cfg.get("data"), cfg.contamination if _contaminated(cfg) else None, **loading(cfg))
     evaluation = RetrievalEvaluation(cfg.retrieval.top_k, cfg.retrieval.metric)
@@ -121,10 +128,23 @@ def _embed(cfg: DictConfig, checkpoint: Path, folder: Path, models: int) -> Embe
     )
     made = _of_another_job(folder, method, data, trainer, checkpoint) if trainer.world_size == 1 else None
     embeddings = made or embed(method, data, trainer, evaluation, checkpoint, folder)
-    if cfg.attention and embeddings is not None:
-        picture = f"{folder.name.replace('embeddings', 'attention')}.png"
-        write_attention(folder.parent / "figures" / picture, method, data.eval_dataset(), data.eval_rows, cfg.attention)
+    if embeddings is not None:
+        _draw(cfg, method, data, folder)
     return embeddings
+
+
+def _draw(cfg: DictConfig, method: ReIDMethod, data: ReIDDataModule, folder: Path) -> None:
+    """Draws where the method looks and what its modules do, if that is asked for."""
+
+    def picture(name: str) -> Path:
+        return folder.parent / "figures" / f"{folder.name.replace('embeddings', name)}.png"
+
+    if cfg.attention:
+        write_attention(picture("attention"), method, data.eval_dataset(), data.eval_rows, cfg.attention)
+    if cfg.explain:
+        out = picture("explain")
+        write_explanation(out, method, data.eval_dataset(), data.table, data.eval_rows, cfg.explain)
+        log.info("%s shows %s.", out, method.explanation)
 
 
 def _of_another_job(

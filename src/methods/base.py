@@ -1,8 +1,8 @@
 """Base class of the methods: training step, embeddings, frozen parts, and a checkpoint that describes itself."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,9 +15,28 @@ from src.methods.tta import Batch, Views
 from src.networks import Backbone
 from src.networks.backbone.weights import differences
 from src.networks.blocks.bnneck import Classifier
+from src.networks.recording import recorded
 from src.runtime.errors import did_you_mean
 
 log = logging.getLogger(__name__)
+
+
+class Step(NamedTuple):
+    """One step of what a method does to images, a column of a picture.
+
+    Attributes:
+        module: What it belongs to.
+        title: What is seen.
+        formula: Its symbol in the paper, in matplotlib's notation.
+        maps: `(B, h, w)`.
+        scale: Steps of one scale share their colours; `""` for one from 0 to 1.
+    """
+
+    module: str
+    title: str
+    formula: str
+    maps: Tensor
+    scale: str
 
 
 class ReIDMethod(LightningModule):
@@ -104,22 +123,21 @@ class ReIDMethod(LightningModule):
 
         Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, F²_sum but for a constant factor.
         """
-        seen: dict[str, Tensor] = {}
-
-        def record(name: str) -> Callable[[nn.Module, Any, Any], None]:
-            def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-                features = output[0] if isinstance(output, tuple) else output  # a stage passes on more than its map
-                seen[name] = features.float().square().mean(dim=1)
-
-            return keep
-
-        hooks = [module.register_forward_hook(record(name)) for name, module in self.feature_maps.items()]
-        try:
+        with recorded(self.feature_maps) as calls:
             self.embed(batch)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return {name: seen[name] for name in self.feature_maps}
+        outputs = {name: seen[-1].output for name, seen in calls.items()}
+        # a stage passes on more than its map
+        maps = {name: output[0] if isinstance(output, tuple) else output for name, output in outputs.items()}
+        return {name: features.float().square().mean(dim=1) for name, features in maps.items()}
+
+    @property
+    def explanation(self) -> str:
+        """The steps that `explain` shows, in a sentence; empty where there are none."""
+        return ""
+
+    def explain(self, batch: Batch) -> list[Step]:
+        """What the method's own modules do to a batch, as it is embedded."""
+        raise NotImplementedError
 
     def forward(self, batch: Batch) -> Tensor:
         """L2-normalised embeddings `(B, D)` of a batch, float32."""

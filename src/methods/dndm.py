@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from src.losses import batch_hard_triplet, cross_domain_triplet, cross_entropy, gate_loss
-from src.methods.base import Batch, ReIDMethod
+from src.methods.base import Batch, ReIDMethod, Step
+from src.methods.dndm_steps import dndm_steps
 from src.networks import Backbone, DNDMNetwork, ReleasedDNDM
 from src.networks.dndm_network import NIGHT
 from src.runtime.errors import ConfigError
@@ -95,6 +96,21 @@ class DNDM(ReIDMethod):
     def inputs(self) -> tuple[str, ...]:
         """The image; glare suppression also wants to know whether it is of the night, and where it glares."""
         return ("image",) if self.network.glare is None else ("image", "domain", "glare")
+
+    @property
+    def explanation(self) -> str:
+        """What the modules that are there do."""
+        network = self.network
+        parts = [
+            ("where it glares and how much of the stem's features is suppressed (NGS)", network.glare is not None),
+            ("the strength of features before and after their structure is added (DSE)", network.structure_stages),
+            ("the map of the class that a vehicle is taken for (CCA)", len(network.awareness)),
+        ]
+        return "; ".join(text for text, there in parts if there)
+
+    def explain(self, batch: Batch) -> list[Step]:
+        """The steps of the modules that are there; see `dndm_steps`."""
+        return dndm_steps(self.network, batch)
 
     def embed(self, batch: Batch) -> Tensor:
         """The pooled feature."""

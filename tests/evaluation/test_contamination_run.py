@@ -41,8 +41,8 @@ def test_damage_is_said_wherever_its_numbers_are(composed, tmp_path):
     assert undamaged.tasks == plain.tasks
 
     embeddings = f"embeddings={tmp_path}/run/embeddings"
-    for override in ("contamination.share=0.2", "contamination.kind=mosaic", "attention=2"):
-        with pytest.raises(ConfigError, match=r"contamination, attention, retrieval\.flip .* need checkpoint"):
+    for override in ("contamination.share=0.2", "contamination.kind=mosaic", "attention=2", "explain=2"):
+        with pytest.raises(ConfigError, match=r"contamination, attention, explain, retrieval\.flip .* need checkpoint"):
             evaluated("refused", embeddings, override)
     with pytest.raises(InstantiationException, match=r"contamination\.share is None"):
         evaluated("half", checkpoint, "contamination.kind=mosaic")

@@ -31,8 +31,12 @@ class GlareSuppression(nn.Module):
         Returns:
             Features of the shape of `x`.
         """
+        return x * (1 - self.alpha * self.suppression(x, glare))
+
+    def suppression(self, x: Tensor, glare: Tensor) -> Tensor:
+        """The learned suppression mask M `(B, 1, h, w)`, with inputs as for `forward`."""
         mask = F.adaptive_max_pool2d(glare.to(x.dtype), x.shape[2:])
         # [T ; M_G] · V in two parts and T − α M ⊙ T as one product: each would be another pass over the features.
         of_features, of_mask = self.projection.weight.split([x.shape[1], 1], dim=1)
         logits = F.conv2d(x, of_features) + of_mask.to(x.dtype) * mask
-        return x * (1 - self.alpha * torch.sigmoid(logits))
+        return torch.sigmoid(logits)
