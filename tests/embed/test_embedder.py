@@ -50,27 +50,30 @@ def test_a_checkpoint_is_tested_with_other_options_than_it_was_trained_with(comp
     torch.save(saved, checkpoint)
     source = ("data=csv", f"data.root={cars}", "workers=0", "retrieval.top_k=2", f"checkpoint={checkpoint}")
     found = {}
-    for at_test in (None, "none", "mean", "own"):
+    for at_test in (None, "mean", "own"):
         folder = tmp_path / str(at_test)
-        override = [] if at_test is None else [f"method.awareness_at_test={at_test}"]
+        override = [] if at_test is None else [f"method.awareness_at_test={at_test}", "explain=3"]
         evaluation.run(composed(*source, f"paths.run_dir={folder}", *override, config="evaluate"))
+        assert (folder / "figures/explain.png").exists() == (at_test is not None)
         stored = read_embeddings(folder / "embeddings")
         assert stored.meta.method == {"awareness_at_test": at_test or "none"}
         files = [cars / path for path in stored.table["path"]]
         embed = Embedder(checkpoint, options={"awareness_at_test": at_test})
         np.testing.assert_allclose(embed(files, stored.table["domain"].tolist()), stored.features.numpy(), atol=1e-5)
         found[at_test] = stored.features
-    assert found[None].equal(found["none"])
-    assert not torch.isclose(found["none"], found["mean"]).all()
+    assert not torch.isclose(found[None], found["mean"]).all()
     assert not torch.isclose(found["own"], found["mean"]).all()
 
     with pytest.raises(
         ConfigError, match=r"method\.embedding is no option of DNDM at test, which has method\.awareness"
     ):
         evaluation.run(composed(*source, "method.embedding=concat", config="evaluate"))
+    plain = untrained("method=dndm", "method.glare=false", "method.structure_stages=[]", "method.awareness_stages=[]")
+    with pytest.raises(ConfigError, match="this DNDM has none of them; attention=2 draws where"):
+        evaluation.run(composed(*source[:-1], f"checkpoint={plain}", "explain=2", config="evaluate"))
     with pytest.raises(ConfigError, match="awareness_at_test is 'half', expected none, mean or own"):
         Embedder(checkpoint, options={"awareness_at_test": "half"})
-    embeddings = f"embeddings={tmp_path}/none/embeddings"
+    embeddings = f"embeddings={tmp_path}/mean/embeddings"
     with pytest.raises(ConfigError, match="made already: data, method, contamination"):
         evaluation.run(composed(embeddings, "method.awareness_at_test=own", config="evaluate"))
 

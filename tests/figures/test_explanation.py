@@ -47,7 +47,9 @@ def test_a_column_a_step_and_one_scale_of_colours_for_steps_that_share_it(tmp_pa
     lefts = np.cumsum([0.75, wide + apart, wide + near, wide + apart, wide + near])
     tops = np.cumsum([0.15 * 2 + 0.55, wide * 32 / 48 + near, wide * 32 / 48 + apart])  # below two lines and titles
     seen = [[sheet[int(120 * (top + 0.4)), int(120 * (left + 0.6))] for left in lefts] for top in tops]
-    for row, expected in zip(seen, [(0, 0.25, 0, 0.25), (0, 0.25, 1, 0.25), (0, 0.25, 0, 0.25)], strict=True):
+    for row, expected in zip(
+        seen, [(0.0, 0.25, 0.0, 0.25), (0.0, 0.25, 1.0, 0.25), (0.0, 0.25, 0.0, 0.25)], strict=True
+    ):
         np.testing.assert_array_equal(row[0], [128, 128, 128])
         colours = [np.array(colormaps["inferno"](value)[:3]) * 255 for value in expected]
         np.testing.assert_allclose(row[1:], colours, atol=2)

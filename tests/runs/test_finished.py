@@ -128,6 +128,26 @@ def test_an_evaluation_has_the_settings_of_the_training_it_is_of(tmp_path):
         assert (other.seed, other.settings["method"], other.settings["weights"]) == (0, None, said["checkpoint"])
 
 
+def test_an_evaluation_has_the_options_that_it_changed_and_otherwise_those_of_the_training(tmp_path):
+    trained = CONFIG | {"method": {"_target_": "src.methods.dndm.DNDM", "awareness_at_test": "none", "margin": None}}
+    write(tmp_path / "train", trained)
+    config = {"checkpoint": str(tmp_path / "train/last.ckpt"), "data": None, "retrieval": {"steps": []}}
+    left = {"method": {"awareness_at_test": "mean", "embedding": None}}
+    models = [{"checkpoint_sha": "sha", "method": {"awareness_at_test": "mean"}}]
+    found = next(iter(read_run(write(tmp_path / "mean", config | left, models=models))))
+    options = {key: value for key, value in found.settings.items() if key.startswith("method")}
+    assert options == {
+        "method": "DNDM",
+        "method._target_": "src.methods.dndm.DNDM",
+        "method.awareness_at_test": "mean",
+        "method.margin": None,
+    }
+    # The embeddings that it has left say so too, where nothing of the method can be asked for.
+    left = {"method": {"awareness_at_test": None, "embedding": None}, "embeddings": str(tmp_path / "mean/embeddings")}
+    again = write(tmp_path / "again", config | {"checkpoint": None} | left, models=models)
+    assert next(iter(read_run(again))).settings == found.settings
+
+
 def test_several_models_have_the_weights_of_all(tmp_path):
     config = {"checkpoints": ["a.ckpt", "b.ckpt"], "retrieval": {"steps": []}}
     folder = write(tmp_path / "two", config, models=[{"checkpoint_sha": s} for s in "ab"])
