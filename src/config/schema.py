@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from src.runtime.ranges import Natural, Positive
+from src.runtime.ranges import Natural, Positive, Share
 
 #: What each source of a pool may say beyond the keys of its own file.
 SOURCE_KEYS = ("role", "first_ids", "use")
@@ -205,6 +205,25 @@ class MakeMasksConfig(Run):
     size: Positive
     mask_files: str
     out: str
+    data: Any = None
+
+
+@dataclass(frozen=True)
+class MakeBoxesConfig(Run):
+    """The top-level keys of `conf/make_boxes.yaml`."""
+
+    detector: str
+    weights: str | None
+    names: Any
+    classes: Sequence[str]
+    score: Share
+    border: Share
+    min_share: Share
+    choose: Literal["largest", "central", "score"]
+    splits: Sequence[str]
+    out: str
+    batch_size: Positive
+    device: str
     data: Any = None
 
 

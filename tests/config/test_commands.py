@@ -21,6 +21,7 @@ COMMANDS = {
     "index": (gallery_schema.IndexConfig, ["checkpoint=c", "out=o", "images=i"]),
     "label": (schema.LabelConfig, ["checkpoint=c"]),
     "link": (gallery_schema.LinkConfig, ["index=g"]),
+    "make_boxes": (schema.MakeBoxesConfig, ["data=veri776", "detector=d", "out=o"]),
     "make_masks": (schema.MakeMasksConfig, ["data=veri776"]),
     "mine": (schema.MineConfig, ["checkpoint=c", "data=cityflow_vehiclex"]),
     "report": (schema.ReportConfig, ["run=r"]),
