@@ -52,15 +52,7 @@ def choose(given: argparse.Namespace) -> Options:
         ConfigError: If the embeddings are of a test set, or of different images.
         StepError: If a step or an option is unknown, or a step cannot be taken.
     """
-    models = [read_embeddings(folder) for folder in given.embeddings]
-    for folder, model in zip(given.embeddings, models, strict=True):
-        if not model.meta.holdout:
-            raise ConfigError(
-                f"{folder} holds the embeddings of a test set, on which nothing may be chosen; train with "
-                "data.holdout=0.2 and pass the embeddings of that run."
-            )
-        if not same_images(models[0], model):
-            raise ConfigError(f"{folder} and {given.embeddings[0]} are of different images, expected the same.")
+    models = read_held_out(given.embeddings)
     options = _nested(given.set)
     grid = open_options(given.steps, options, models[0])
     for step, own in _nested(given.grid).items():
@@ -69,6 +61,24 @@ def choose(given: argparse.Namespace) -> Options:
     overrides = [f"retrieval.{step}.{option}={best[step][option]}" for step, option in grid]
     print(f"\nretrieval.steps=[{','.join(given.steps)}] {' '.join(overrides)}")
     return best
+
+
+def read_held_out(folders: Sequence[Path]) -> list[Embeddings]:
+    """Embeddings of held-out training identities, by several models of the same images.
+
+    Raises:
+        ConfigError: If any are of a test set, or they are of different images.
+    """
+    models = [read_embeddings(folder) for folder in folders]
+    for folder, model in zip(folders, models, strict=True):
+        if not model.meta.holdout:
+            raise ConfigError(
+                f"{folder} holds the embeddings of a test set, on which nothing may be chosen; train with "
+                "data.holdout=0.2 and pass the embeddings of that run."
+            )
+        if not same_images(models[0], model):
+            raise ConfigError(f"{folder} and {folders[0]} are of different images, expected the same.")
+    return models
 
 
 def _nested(texts: list[str]) -> Options:
