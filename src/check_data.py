@@ -20,6 +20,7 @@ def main(cfg: DictConfig) -> None:
     from src.config.values import fitted
     from src.data.check.findings import check
     from src.figures.data_report import print_report
+    from src.figures.images_a_class import draw_images_a_class
     from src.runtime.errors import ConfigError
     from src.runtime.json_files import write_json
 
@@ -40,6 +41,8 @@ def main(cfg: DictConfig) -> None:
         workers=os.cpu_count() or 1 if cfg.workers is None else cfg.workers,
     )
     write_json(Path(cfg.report), report.as_dict())
+    if cfg.figure is not None and report.images_a_class:
+        draw_images_a_class(report.images_a_class, Path(cfg.figure))
     print_report(report, cfg.report)
     if not report.ok:
         sys.exit(1)

@@ -40,7 +40,12 @@ def test_a_whole_data_set_gives_exit_code_0(command, quickstart, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "No problems." in done.stdout
     (written,) = tmp_path.glob("outputs/check_data/*/check.json")
-    assert json.loads(written.read_text())["ok"]
+    found = json.loads(written.read_text())
+    assert found["ok"]
+    (train,) = (side["found"] for side in found["sides"] if side["side"] == "train")
+    (counts,) = found["images_a_class"].values()
+    assert (len(counts), sum(counts)) == (train["vehicles"], train["images"])
+    assert (written.parent / "images_a_class.png").is_file()
 
 
 def test_lists_alone_are_checked_and_name_the_images_they_want(command, broken, tmp_path):

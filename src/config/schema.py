@@ -167,6 +167,7 @@ class CheckDataConfig(Run):
     duplicates: bool
     workers: Natural | None
     report: str
+    figure: str | None
     data: Any = None
 
 

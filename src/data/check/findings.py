@@ -54,8 +54,20 @@ def check(
         folders = ", ".join(table["root"].unique())
         sentence = f"{len(wanted):,} images are wanted below {folders}; none was looked for."
         findings.append(Finding("wanted_images", False, sentence, wanted))
-        return Report(layout.name, sides, findings)
-    return Report(layout.name, sides, [*findings, *file_findings(table, paths, decode, duplicates, workers)])
+    else:
+        findings += file_findings(table, paths, decode, duplicates, workers)
+    return Report(layout.name, sides, findings, images_a_class(table))
+
+
+def images_a_class(table: pd.DataFrame) -> dict[str, list[int]]:
+    """Training images of each vehicle, ascending, by data set.
+
+    Args:
+        table: The record table.
+    """
+    train = table[(table["split"] == "train") & known(table, "vehicle_id")]
+    sizes = train.groupby(["dataset", "vehicle_id"], sort=False).size()
+    return {str(dataset): sorted(of_one.tolist()) for dataset, of_one in sizes.groupby(level=0, sort=False)}
 
 
 def count_sides(table: pd.DataFrame, editions: Sequence[Edition] = ()) -> list[Side]:

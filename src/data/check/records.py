@@ -1,7 +1,7 @@
 """Records of a check of a data set: sizes, findings, and a report of both."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from src.data.check.day_and_night import Balance
@@ -46,11 +46,20 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """Finding of a check."""
+    """Finding of a check.
+
+    Attributes:
+        name: Name of the data set.
+        sides: Sizes of its sides.
+        findings: What its user should know.
+        images_a_class: Name of each data set with training images → how many of them each of its vehicles has,
+            ascending.
+    """
 
     name: str
     sides: Sequence[Side]
     findings: Sequence[Finding]
+    images_a_class: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -75,6 +84,7 @@ class Report:
             "ok": self.ok,
             "sides": sides,
             "findings": [asdict(finding) for finding in self.findings],
+            "images_a_class": self.images_a_class,
         }
 
 
