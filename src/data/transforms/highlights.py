@@ -1,32 +1,45 @@
 """Highlight mask of a glaring image, of DNDM's night-domain glare suppression."""
 
+from typing import Literal
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_THRESHOLD = 220
-_SMALLEST_REGION = 9  # pixels of a 256 × 256 image
-_BT601 = (299, 587, 114)  # thousandths of R, G and B
+Grey = Literal["bt601", "bt709", "mean"]
+
+#: Weights of R, G and B in whole numbers, so that sums in float32 are exact; the grey is their quotient by the sum.
+GREYS: dict[Grey, tuple[int, int, int]] = {"bt601": (299, 587, 114), "bt709": (2126, 7152, 722), "mean": (1, 1, 1)}
 
 
-def glare_mask(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Highlights of an image: bright pixels in 8-connected regions that are not small.
+def glare_mask(
+    image: NDArray[np.uint8],
+    grey: Grey = "bt601",
+    threshold: float = 220,
+    smallest: float = 9,
+    connectivity: Literal[4, 8] = 8,
+) -> NDArray[np.uint8]:
+    """Highlights of an image: bright pixels in connected regions that are not small.
 
-    DNDM, Li et al., CVPR 2024, night-domain glare suppression. The paper leaves out the grey weights (here BT.601), the
-    connectivity and the smallest region (here 9 pixels of 256², in proportion to the image's area).
+    DNDM, Li et al., CVPR 2024, night-domain glare suppression. The paper leaves out the grey weights, the connectivity
+    and the smallest region.
 
     Args:
         image: RGB, `(H, W, 3)`, as the network will see it but for photometric changes and erasing.
+        grey: Weights of the colours: those of ITU-R BT.601 or BT.709, or their mean.
+        threshold: Pixels of a grey above it are bright, on the 0…255 scale.
+        smallest: Pixels of the smallest region that stays in a 256 × 256 image; in proportion to the area in others.
+        connectivity: Whether pixels that touch at a side (4), or at a corner too (8), are one region.
 
     Returns:
         1 where it glares, else 0, `(H, W)`.
     """
-    bright = _bright(image, _BT601)
-    count, labelled = cv2.connectedComponents(bright, connectivity=8)
+    bright = _bright(image, GREYS[grey], threshold)
+    count, labelled = cv2.connectedComponents(bright, connectivity=connectivity)
     regions = np.asarray(labelled, dtype=np.int32)
     # Counting the bright pixels alone is many times faster than OpenCV's statistics. Region 0, the rest, counts none.
     area = np.bincount(regions[bright > 0], minlength=count)
-    large = area * 256**2 >= _SMALLEST_REGION * bright.size
+    large = (area * 256**2 >= smallest * bright.size) & (area > 0)
     return large.astype(np.uint8).take(regions)
 
 
@@ -41,11 +54,11 @@ def released_glare_mask(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     square = np.ones((3, 3), dtype=np.uint8)
     # Outside the image counts as dark, as with the zero-padded convolutions there.
-    kept = cv2.erode(_bright(image, _BT601[::-1]), square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    kept = cv2.erode(_bright(image, GREYS["bt601"][::-1], 220), square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return cv2.dilate(kept, square).astype(np.uint8)
 
 
-def _bright(image: NDArray[np.uint8], weights: tuple[int, ...]) -> NDArray[np.uint8]:
+def _bright(image: NDArray[np.uint8], weights: tuple[int, ...], threshold: float) -> NDArray[np.uint8]:
     """Pixels above the threshold. The sums are whole numbers, exact in float32: a grey of exactly 220 is not above."""
     grey = cv2.transform(image.astype(np.float32), np.array([weights], dtype=np.float32))
-    return (grey > 1000 * _THRESHOLD).astype(np.uint8)
+    return (grey > sum(weights) * threshold).astype(np.uint8)

@@ -2,9 +2,10 @@
 
 import os
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Literal, NamedTuple, get_args
 
 # Before its import: albumentations asks PyPI for a newer version of itself each time.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -17,10 +18,12 @@ from src.data.table import DataError
 from src.data.transforms.background import BackgroundSubstitution, Substitution
 from src.data.transforms.contamination import Contamination
 from src.data.transforms.erasing import RandomErasing
-from src.data.transforms.highlights import glare_mask, released_glare_mask
+from src.data.transforms.highlights import Grey, glare_mask, released_glare_mask
 from src.data.transforms.shrink import RandomShrink
 
 Image = NDArray[np.uint8]
+#: The paper's mask, computed of the image as the network sees it; or the released one, of the resized image.
+Glare = Callable[[Image], Image] | Literal["released"]
 _IMAGENET_MEAN = (124, 116, 104)
 
 
@@ -61,6 +64,10 @@ class Transforms:
         glare: Compute glare masks. `"paper"`: of the image as the network sees it but for colour jitter and erasing.
             `"released"`: as the authors' code does, of the image before any augmentation, so that the two do not line
             up.
+        glare_grey: Of the paper's mask: weights of the colours in its grey, `"bt601"`, `"bt709"` or `"mean"`.
+        glare_threshold: Likewise: a grey above it glares.
+        glare_smallest: Likewise: pixels of the smallest region that counts, of an image of 256 × 256.
+        glare_connectivity: Likewise: whether regions are joined at sides alone (4) or at corners too (8).
         mask: Give the vehicles' masks to the network.
         mask_files: Where masks are that the table does not name, below the data set's folder; `{path}` is the image's
             path without its ending.
@@ -83,6 +90,10 @@ class Transforms:
     erasing_aspect: float = 0.3
     erasing_fill: tuple[int, int, int] = _IMAGENET_MEAN
     glare: Literal["paper", "released"] | None = None
+    glare_grey: Grey = "bt601"
+    glare_threshold: float = 220
+    glare_smallest: float = 9
+    glare_connectivity: Literal[4, 8] = 8
     mask: bool = False
     mask_files: str = "masks/{path}.png"
     contamination: Contamination | None = None
@@ -90,6 +101,7 @@ class Transforms:
     def __post_init__(self) -> None:
         if self.glare not in (None, "paper", "released"):
             raise DataError(f"transforms.glare is {self.glare!r}, expected paper, released or null.")
+        self._check_highlights()
         if min(self.height_and_width) < 1:
             raise DataError(f"transforms.size is {self.size}, expected at least one pixel.")
         for name in ("shrink", "background", "flip", "colour_jitter", "erasing"):
@@ -105,6 +117,38 @@ class Transforms:
                 f"transforms.mask_files is {self.mask_files!r}, expected {{path}} in it: the image's path without its "
                 "ending."
             )
+
+    def _check_highlights(self) -> None:
+        if self.glare_grey not in get_args(Grey):
+            raise DataError(f"transforms.glare_grey is {self.glare_grey!r}, expected {', '.join(get_args(Grey))}.")
+        if not 0 <= self.glare_threshold < 255:
+            raise DataError(
+                f"transforms.glare_threshold is {self.glare_threshold}, expected a grey from 0 to below 255."
+            )
+        if self.glare_smallest < 0:
+            raise DataError(f"transforms.glare_smallest is {self.glare_smallest}, expected a number of pixels.")
+        if self.glare_connectivity not in (4, 8):
+            raise DataError(f"transforms.glare_connectivity is {self.glare_connectivity}, expected 4 or 8.")
+        own = [one for one in fields(self) if one.name.startswith("glare_")]
+        changed = [one.name for one in own if getattr(self, one.name) != one.default]
+        if changed and self.glare != "paper":
+            raise DataError(
+                f"transforms.{changed[0]} is for the paper's glare masks, and transforms.glare is "
+                f"{self.glare or 'null'}; leave it away, or pass transforms.glare=paper."
+            )
+
+    @property
+    def _highlights(self) -> Glare | None:
+        """The glare mask that is asked for."""
+        if self.glare != "paper":
+            return self.glare
+        return partial(
+            glare_mask,
+            grey=self.glare_grey,
+            threshold=self.glare_threshold,
+            smallest=self.glare_smallest,
+            connectivity=self.glare_connectivity,
+        )
 
     def training(self) -> "Pipeline":
         """The transformation with its random parts."""
@@ -124,14 +168,14 @@ class Transforms:
             (height, width),
             moved,
             painted,
-            self.glare,
+            self._highlights,
             before=[shrink] if self.shrink else [],
             behind=[background] if self.background else [],
         )
 
     def evaluation(self) -> "Pipeline":
         """The transformation without its random parts: resize, and contamination if asked for."""
-        return Pipeline(self.height_and_width, [], [], self.glare, self.contamination)
+        return Pipeline(self.height_and_width, [], [], self._highlights, self.contamination)
 
     @property
     def height_and_width(self) -> tuple[int, int]:
@@ -146,7 +190,7 @@ class Pipeline:
         size: Height and width.
         moved: What moves pixels, applied to image and masks alike.
         painted: What changes pixels where they are, applied to the image after the glare mask was computed.
-        glare: See `Transforms`.
+        glare: Which glare mask, None for none.
         contamination: Damages the resized image, before anything looks at it.
         before: What changes the size before the image is resized, applied to image and mask alike.
         behind: What changes the background of the resized image.
@@ -157,7 +201,7 @@ class Pipeline:
         size: tuple[int, int],
         moved: list[A.BasicTransform],
         painted: list[A.BasicTransform],
-        glare: Literal["paper", "released"] | None,
+        glare: Glare | None,
         contamination: Contamination | None = None,
         before: Sequence[A.BasicTransform] = (),
         behind: Sequence[A.BasicTransform] = (),
@@ -213,8 +257,8 @@ class Pipeline:
         glare = None
         if self._glare == "released":  # of day images too: its network decides whose masks count
             glare = released_glare_mask(before)
-        elif self._glare == "paper":
+        elif callable(self._glare):
             seen_shape = layers["image"].shape[:2]
-            glare = glare_mask(layers["image"]) if night else np.zeros(seen_shape, dtype=np.uint8)
+            glare = self._glare(layers["image"]) if night else np.zeros(seen_shape, dtype=np.uint8)
         seen = layers["image"] if self._painted is None else self._painted(image=layers["image"])["image"]
         return Transformed(seen, layers.get("mask"), glare)

@@ -19,14 +19,14 @@ def blobs(seed: int, height: int, width: int) -> np.ndarray:
     return image
 
 
-def bright(image: np.ndarray, weights: tuple[str, str, str]) -> np.ndarray:
-    """Grey above 220, in exact fractions."""
+def bright(image: np.ndarray, weights: tuple[str, str, str], threshold: int = 220) -> np.ndarray:
+    """Grey above the threshold, in exact fractions."""
     r, g, b = map(Fraction, weights)
-    return np.array([[r * int(p[0]) + g * int(p[1]) + b * int(p[2]) > 220 for p in line] for line in image])
+    return np.array([[r * int(p[0]) + g * int(p[1]) + b * int(p[2]) > threshold for p in line] for line in image])
 
 
-def regions(mask: np.ndarray) -> list[set[tuple[int, int]]]:
-    """8-connected regions by flooding."""
+def regions(mask: np.ndarray, corners: bool = True) -> list[set[tuple[int, int]]]:
+    """Regions by flooding, joined at sides and, if asked for, at corners."""
     left = set(zip(*np.nonzero(mask), strict=True))
     found = []
     while left:
@@ -34,7 +34,8 @@ def regions(mask: np.ndarray) -> list[set[tuple[int, int]]]:
         while edge:
             y, x = edge.pop()
             region.add((y, x))
-            around = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if corners or not (dy and dx)]
+            around = {(y + dy, x + dx) for dy, dx in steps} & left
             left -= around
             edge += around
         found.append(region)
@@ -58,6 +59,29 @@ def test_small_regions_are_dropped_in_proportion_to_the_image(height, width):
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, expected)
     assert 0 < expected.sum() < expected.size
+
+
+@pytest.mark.parametrize(
+    ("grey", "weights"),
+    [
+        ("bt601", ("299/1000", "587/1000", "114/1000")),
+        ("bt709", ("2126/10000", "7152/10000", "722/10000")),
+        ("mean", ("1/3", "1/3", "1/3")),
+    ],
+)
+@pytest.mark.parametrize(("threshold", "smallest", "connectivity"), [(200, 60, 4), (240, 0, 8), (170, 30, 8)])
+def test_grey_threshold_smallest_region_and_connectivity_are_those_asked_for(
+    grey, weights, threshold, smallest, connectivity
+):
+    height, width = 60, 90
+    image = blobs(threshold, height, width)
+    expected = np.zeros((height, width), dtype=np.uint8)
+    for region in regions(bright(image, weights, threshold), corners=connectivity == 8):
+        if Fraction(len(region) * 256 * 256, height * width) >= smallest:
+            for place in region:
+                expected[place] = 1
+    assert 0 < expected.sum() < expected.size
+    np.testing.assert_array_equal(glare_mask(image, grey, threshold, smallest, connectivity), expected)
 
 
 @pytest.mark.parametrize("seed", range(3))

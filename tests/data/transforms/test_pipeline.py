@@ -117,6 +117,33 @@ def test_papers_glare_lines_up_with_the_moved_image_and_ignores_erasing():
         assert not np.array_equal(seen.image, moved)
 
 
+def test_glare_masks_are_those_that_are_asked_for():
+    options = {"grey": "mean", "threshold": 150.0, "smallest": 40.0, "connectivity": 4}
+    transforms = Transforms(size=48, glare="paper", **{f"glare_{name}": value for name, value in options.items()})
+    image = night_image(3)
+    seen = transforms.evaluation()(image, night=True)
+    expected = glare_mask(seen.image, **options)
+    np.testing.assert_array_equal(seen.glare, expected)
+    assert (expected != glare_mask(seen.image)).any()
+    assert transforms.training()(image, night=True, seed=1).glare.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"glare_grey": "hsv"}, "transforms.glare_grey is 'hsv', expected bt601, bt709, mean"),
+        ({"glare_threshold": 255}, "transforms.glare_threshold is 255, expected a grey from 0 to below 255"),
+        ({"glare_smallest": -1}, "transforms.glare_smallest is -1, expected a number of pixels"),
+        ({"glare_connectivity": 6}, "transforms.glare_connectivity is 6, expected 4 or 8"),
+        ({"glare": None, "glare_threshold": 200}, "glare_threshold is for the paper's glare masks, .* glare is null"),
+        ({"glare": "released", "glare_smallest": 4}, "glare_smallest is for the paper's glare masks, .* is released"),
+    ],
+)
+def test_glare_masks_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(DataError, match=message):
+        Transforms(**{"glare": "paper"} | options)
+
+
 def test_released_glare_is_that_of_the_resized_image():
     image = night_image(7)
     expected = released_glare_mask(Transforms(size=48).evaluation()(image).image)
