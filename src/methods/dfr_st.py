@@ -11,6 +11,8 @@ from src.methods.base import Batch, ReIDMethod
 from src.networks import Backbone, DFRSTNetwork
 from src.networks.blocks.attention import Placement
 from src.networks.blocks.division import Axis
+from src.networks.dfr_st_network import Place
+from src.runtime.ranges import Positive
 
 
 class DFRST(ReIDMethod):
@@ -23,17 +25,21 @@ class DFRST(ReIDMethod):
         coarse: Use the coarse stream.
         attention: Placement of the attention; None for none.
         attention_bias: Biases in the channel attention's layers; the printed formulas have none.
+        attention_reduction: Channels to numbers of the channel attention's hidden layer.
+        attention_kernel: Side of the spatial attention's kernel, odd.
         branches: Branches of the fine stream.
         parts: Number of parts of each branch.
         dimension: Length of each part's feature.
+        embedding: Test on the features of all streams after or before their necks.
         smoothing: Label smoothing ε, spread over the wrong classes (Eq. 2).
+        cross_entropy_reduction: Mean or sum over the branches and parts.
         margin: Margin m of the triplet loss (Eq. 3).
         lambda_value: Weight λ of the triplet loss (Eq. 1).
         triplet_reduction: Mean or sum (Eq. 3 as printed) over the anchors of a step.
         omega: Weight ω of the spatio-temporal term, which `retrieval.spatio_temporal.omega` takes from here.
 
     Raises:
-        ValueError: If the reduction is unknown.
+        ValueError: If a reduction is unknown.
     """
 
     def __init__(
@@ -44,21 +50,39 @@ class DFRST(ReIDMethod):
         coarse: bool = True,
         attention: Placement | None = "channel_spatial",
         attention_bias: bool = True,
+        attention_reduction: Positive = 16,
+        attention_kernel: Positive = 7,
         branches: Sequence[Axis] = ("whole", "height", "width", "channel"),
         parts: Mapping[str, int] | None = None,
         dimension: int = 256,
+        embedding: Place = "after_neck",
         smoothing: float = 0.1,
+        cross_entropy_reduction: Reduction = "mean",
         margin: float = 1.2,
         lambda_value: float = 0.4,
         triplet_reduction: Reduction = "mean",
         omega: float = 0.2,
     ) -> None:
         super().__init__()
-        if triplet_reduction not in get_args(Reduction):
-            raise ValueError(f"method.triplet_reduction is {triplet_reduction!r}, expected mean or sum.")
+        reductions = {"triplet_reduction": triplet_reduction, "cross_entropy_reduction": cross_entropy_reduction}
+        for key, reduction in reductions.items():
+            if reduction not in get_args(Reduction):
+                raise ValueError(f"method.{key} is {reduction!r}, expected mean or sum.")
         self.network = DFRSTNetwork(
-            backbone, num_classes, shared_stages, coarse, attention, branches, parts, dimension, attention_bias
+            backbone,
+            num_classes,
+            shared_stages,
+            coarse,
+            attention,
+            branches,
+            parts,
+            dimension,
+            attention_bias=attention_bias,
+            attention_reduction=attention_reduction,
+            attention_kernel=attention_kernel,
+            embedding=embedding,
         )
+        self.cross_entropy_reduction: Reduction = cross_entropy_reduction
         self.smoothing = smoothing
         self.margin = margin
         self.lambda_value = lambda_value
@@ -82,18 +106,19 @@ class DFRST(ReIDMethod):
         return maps if network.attention is None else maps | {"fine after attention": network.attention}
 
     def embed(self, batch: Batch) -> Tensor:
-        """The features of all streams after their necks."""
+        """The features of all streams, after their necks or before."""
         return self.network(batch["image"]).embedding
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean cross-entropy of all branches and parts; λ times the triplet losses, on squared distances.
+        """Cross-entropies of branches and parts, mean or sum; λ times the triplet losses, on squared distances.
 
         A sum over anchors is that of all processes, each of which finds its anchors' hardest pairs in its own batch.
         """
         seen, label = self.network(batch["image"]), batch["label"]
         # All at once, for on a GPU the dozens of small operations of each would take longer than the layers before it.
         logits, labels = torch.cat(seen.logits), label.repeat(len(seen.logits))
-        losses = {"cross_entropy": cross_entropy(logits, labels, self.smoothing, "others")}
+        identity = cross_entropy(logits, labels, self.smoothing, "others")
+        losses = {"cross_entropy": identity if self.cross_entropy_reduction == "mean" else identity * len(seen.logits)}
         if seen.metric and self.lambda_value > 0:
             reduction = self.triplet_reduction
             triplets = [

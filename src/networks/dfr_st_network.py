@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,15 @@ from src.networks.blocks.attention import AttentionNet, Placement
 from src.networks.blocks.division import Axis, Branch, Embedding, Lines, at_once, embed_at_once
 from src.networks.blocks.pooling import GAP
 
+#: Where a part's embedding is taken: after its BNNeck or before it.
+Place = Literal["after_neck", "before_neck"]
+
 
 class DFRSTOutput(NamedTuple):
     """Output of the network.
 
     Attributes:
-        embedding: Features of all streams after their necks, `(B, D)`.
+        embedding: Features of all streams, side by side, `(B, D)`.
         metric: Features `(B, d)` that the triplet loss compares: the coarse one and that of the whole fine map.
         logits: Identity scores `(B, K)` of every branch and part.
     """
@@ -46,9 +49,12 @@ class DFRSTNetwork(nn.Module):
         parts: Number of parts of each branch but `"whole"`.
         dimension: Length of each part's feature.
         attention_bias: Biases in the attention.
+        attention_reduction: Channels to numbers of the channel attention's hidden layer.
+        attention_kernel: Side of the spatial attention's kernel.
+        embedding: Whether features after or before their necks are the embedding.
 
     Raises:
-        ValueError: If the backbone has no stages, or nothing is left to embed.
+        ValueError: If the backbone has no stages, an option is unknown, or nothing is left to embed.
     """
 
     def __init__(
@@ -62,8 +68,13 @@ class DFRSTNetwork(nn.Module):
         parts: Mapping[str, int] | None = None,
         dimension: int = 256,
         attention_bias: bool = True,
+        attention_reduction: int = 16,
+        attention_kernel: int = 7,
+        embedding: Place = "after_neck",
     ) -> None:
         super().__init__()
+        if embedding not in get_args(Place):
+            raise ValueError(f"embedding is {embedding!r}, expected {' or '.join(get_args(Place))}.")
         if not backbone.staged:
             raise ValueError(f"DFR-ST works on a backbone's stages, and {backbone.name!r} has none; choose a ResNet.")
         if not 0 <= shared_stages < len(backbone.stages):
@@ -80,8 +91,10 @@ class DFRSTNetwork(nn.Module):
         self.pool = GAP()
         self.coarse = Embedding(channels, dimension, num_classes) if coarse else None
         self.fine_stages = deepcopy(backbone.stages[shared_stages:]) if branches and coarse else None
-        attended = attention if branches else None
-        self.attention = AttentionNet(channels, attended, attention_bias) if attended is not None else None
+        self.embedding: Place = embedding
+        self.attention = None
+        if attention is not None and branches:
+            self.attention = AttentionNet(channels, attention, attention_bias, attention_reduction, attention_kernel)
         self.branches = nn.ModuleList(
             Branch(axis, 1 if axis == "whole" else counts[axis], channels, dimension, num_classes) for axis in branches
         )
@@ -122,7 +135,8 @@ class DFRSTNetwork(nn.Module):
         else:
             found = [embed(average) for embed, average in zip(embeddings, averages, strict=True)]
         features, normalised, logits = zip(*found, strict=True)
-        return DFRSTOutput(torch.cat(normalised, dim=1), [features[place] for place in metric], list(logits))
+        embedded = normalised if self.embedding == "after_neck" else features
+        return DFRSTOutput(torch.cat(embedded, dim=1), [features[place] for place in metric], list(logits))
 
 
 def _through(stages: nn.ModuleList, x: Tensor, carried: Carried | None) -> Tensor:

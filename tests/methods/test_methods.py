@@ -115,6 +115,26 @@ def test_bot_without_neck_and_triplet_is_a_plain_classifier(batch):
     torch.testing.assert_close(weighted.losses(batch)["triplet"], batch_hard_triplet(pooled, batch["label"]) / 2)
 
 
+def test_dfr_st_options(batch):
+    parts = {"dimension": 16, "parts": {"height": 2, "width": 2, "channel": 2}}
+    mean, summed = (DFRST(backbone(), 4, cross_entropy_reduction=kind, **parts) for kind in ("mean", "sum"))
+    summed.load_state_dict(mean.state_dict())
+    losses = [method.losses(batch)["cross_entropy"] for method in (mean, summed)]
+    torch.testing.assert_close(losses[1], (1 + 1 + 3 * 2) * losses[0])
+    method = DFRST(backbone(), 4, embedding="before_neck", attention_reduction=8, attention_kernel=5, **parts).eval()
+    network = method.network
+    assert network.attention.channel.mlp[0].out_features == 512 // 8
+    assert network.attention.spatial.conv.kernel_size == (5, 5)
+    coarse, fine = network.maps(batch["image"])
+    before = [network.coarse(coarse.mean(dim=(2, 3)))[0]]
+    before += [feature for branch in network.branches for feature, _, _ in branch(fine)]
+    torch.testing.assert_close(method(batch), F.normalize(torch.cat(before, dim=1)))
+    for wrong in ({"embedding": "neck"}, {"cross_entropy_reduction": "max"}, {"attention_kernel": 2}):
+        (key,) = wrong
+        with pytest.raises(ValueError, match=f"{key} is .*, expected"):
+            DFRST(backbone(), 4, **wrong)
+
+
 def test_vehiclenet(batch):
     method = VehicleNet(backbone(), num_classes=4, dimension=16)
     pooled = method.backbone(batch["image"]).mean(dim=(2, 3))

@@ -13,13 +13,14 @@ class ChannelAttention(nn.Module):
     """One gate a channel: `σ(MLP(average over places) + MLP(maximum over places))` (DFR-ST, Section III-B2).
 
     Args:
-        channels: Number of channels C. The shared MLP is C → C / 16 → C with a ReLU between.
+        channels: Number of channels C.
         bias: Biases in the MLP, which the printed formula does not have.
+        reduction: The shared MLP is C → C / reduction → C with a ReLU between.
     """
 
-    def __init__(self, channels: int, bias: bool = True) -> None:
+    def __init__(self, channels: int, bias: bool = True, reduction: int = 16) -> None:
         super().__init__()
-        hidden = max(1, channels // 16)
+        hidden = max(1, channels // reduction)
         self.mlp = nn.Sequential(
             nn.Linear(channels, hidden, bias), nn.ReLU(inplace=True), nn.Linear(hidden, channels, bias)
         )
@@ -31,11 +32,20 @@ class ChannelAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """One gate a place: `σ(conv([maximum over channels ; average over channels]))` (DFR-ST, Section III-B2), 7 × 7."""
+    """One gate a place: `σ(conv([maximum over channels ; average over channels]))` (DFR-ST, Section III-B2).
 
-    def __init__(self) -> None:
+    Args:
+        kernel: Side of the convolution's kernel, odd.
+
+    Raises:
+        ValueError: If the kernel has no centre.
+    """
+
+    def __init__(self, kernel: int = 7) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"attention_kernel is {kernel}, expected an odd number: a kernel with a centre.")
+        self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Gates `(B, 1, h, w)` of a map `(B, C, h, w)`."""
@@ -78,18 +88,27 @@ class AttentionNet(nn.Module):
         channels: Number of channels of the map.
         placement: `"channel_spatial"` is the paper's; `"parallel"` computes both gates from the same map.
         bias: Biases in the channel attention; the spatial one has none, as printed.
+        reduction: Of the channel attention's hidden layer.
+        kernel: Side of the spatial attention's kernel.
 
     Raises:
-        ValueError: If the placement is unknown.
+        ValueError: If the placement is unknown, or the kernel has no centre.
     """
 
-    def __init__(self, channels: int, placement: Placement = "channel_spatial", bias: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int,
+        placement: Placement = "channel_spatial",
+        bias: bool = True,
+        reduction: int = 16,
+        kernel: int = 7,
+    ) -> None:
         super().__init__()
         if placement not in get_args(Placement):
             raise ValueError(f"attention is {placement!r}, expected null or one of {', '.join(get_args(Placement))}.")
         self.placement = placement
-        self.channel = ChannelAttention(channels, bias) if placement != "spatial" else None
-        self.spatial = SpatialAttention() if placement != "channel" else None
+        self.channel = ChannelAttention(channels, bias, reduction) if placement != "spatial" else None
+        self.spatial = SpatialAttention(kernel) if placement != "channel" else None
 
     def forward(self, x: Tensor) -> Tensor:
         """The weighted map, `(B, C, h, w)` like the one that comes in."""

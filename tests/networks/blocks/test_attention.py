@@ -104,6 +104,17 @@ def test_attention_as_printed_has_no_biases():
     assert len([name for name, _ in AttentionNet(16).named_parameters() if name.endswith("bias")]) == 2
 
 
+@torch.no_grad()
+def test_reduction_and_kernel_are_those_asked_for():
+    x = torch.randn(2, 16, 5, 4)
+    net = AttentionNet(16, "parallel", reduction=4, kernel=3)
+    assert net.channel.mlp[0].out_features == 4
+    assert net.spatial.conv.weight.shape == (1, 2, 3, 3)
+    torch.testing.assert_close(net(x), x * channel_gates(net.channel, x) * spatial_gates(net.spatial, x))
+    with pytest.raises(ValueError, match="attention_kernel is 4, expected an odd number"):
+        AttentionNet(16, kernel=4)
+
+
 def test_few_channels_still_have_a_hidden_layer():
     assert isinstance(ChannelAttention(3).mlp[0], nn.Linear)
     assert ChannelAttention(3).mlp[0].out_features == 1
