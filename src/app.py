@@ -22,10 +22,9 @@ def main(cfg: DictConfig) -> None:
     check_command(cfg, AppConfig)
     gallery = Gallery.open(cfg.index, cfg.store, cfg.milvus.uri, cfg.milvus.token)
     embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device)
-    shown: Gallery | LivingGallery = gallery
-    if cfg.watch is not None:
-        shown = LivingGallery(gallery, Path(cfg.index), embedder, Path(cfg.watch), float(cfg.watch_every))
-    app = make_app(shown, embedder, cfg.host, cfg.max_upload_mb, cfg.max_megapixels, cfg.tracks)
+    watched = None if cfg.watch is None else Path(cfg.watch)
+    living = LivingGallery(gallery, Path(cfg.index), embedder, watched, float(cfg.watch_every))
+    app = make_app(living, embedder, cfg.host, cfg.max_upload_mb, cfg.max_megapixels, cfg.tracks)
     try:
         web.run_app(app, host=cfg.host, port=cfg.port)
     except OSError as error:

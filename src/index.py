@@ -1,4 +1,4 @@
-"""`python -m src.index checkpoint=… images=… out=…`: a gallery that can be searched."""
+"""`python -m src.index checkpoint=… images=… out=…`: a gallery that can be searched, and changed with `add=…`."""
 
 from omegaconf import DictConfig
 
@@ -7,13 +7,16 @@ from src.runtime.command import command
 
 @command("index")
 def main(cfg: DictConfig) -> None:
-    """Embeds the gallery."""
+    """Embeds the gallery, or changes the one that is there."""
     from src.config.checks import check_command
     from src.config.gallery_schema import IndexConfig
-    from src.gallery.build import run
+    from src.gallery import build, change_run
 
     check_command(cfg, IndexConfig)
-    run(cfg)
+    if change_run.changes_asked(cfg):
+        change_run.run(cfg)
+    else:
+        build.run(cfg)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,14 @@ class IndexConfig:
     """The top-level keys of `conf/index.yaml`."""
 
     paths: Any
-    checkpoint: str
+    checkpoint: str | None
     out: str
     images: str | None
+    add: str | None
+    delete: Any
+    expire: Any
+    compact: bool
+    reembed: bool
     splits: Sequence[str]
     domain: Literal["day", "night"] | None
     cameras: str | None

@@ -1,10 +1,9 @@
 """Embeds a gallery into a folder that can be searched."""
 
-import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
-from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,22 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.progress import Progress
 
 from src.checkpoints.restore import options_at_test
-from src.data import DataError, fingerprint, image_path, read_image
+from src.data import DataError
 from src.embed import Embedder
 from src.gallery.cameras import read_cameras
+from src.gallery.embedding_images import embed_missing, refuse_not_finite
 from src.gallery.gallery import STORES
-from src.gallery.gallery_meta import BuiltIndex, Collection, GalleryMeta
+from src.gallery.gallery_meta import GalleryMeta, made_by
 from src.gallery.gallery_records import gallery_records
-from src.gallery.milvus import LITE, Milvus, collection_name
-from src.gallery.shards import Keys, Shards
+from src.gallery.image_keys import Keys, image_keys
+from src.gallery.milvus import LITE, Milvus
+from src.gallery.shards import Shards
+from src.gallery.versions import Slots, made_by_index, read_features, read_records, read_slots, writing
 from src.gallery.videos import with_videos
-from src.retrieval import DataVersion, Embeddings, Index, read_meta
+from src.gallery.whole_version import write_version
+from src.retrieval import Embeddings, read_meta
 from src.retrieval.embeddings import META_FILE
 from src.retrieval.index.options import OPTIONS, IndexKind, check, require_enough
 from src.runtime.errors import ConfigError
@@ -34,7 +35,6 @@ from src.runtime.provenance import file_sha
 
 log = logging.getLogger(__name__)
 
-SHARD = 512  # images whose embeddings a killed process loses at most
 _SHOWN = 5  # paths in a message
 
 
@@ -51,6 +51,8 @@ def run(cfg: DictConfig) -> Embeddings:
         ConfigError: If it is not said what to embed, or the folder holds something else.
         DataError: If the list of images is wrong, or none of them can be read.
     """
+    if cfg.checkpoint is None:
+        raise ConfigError("Pass checkpoint=<run folder>/stages/<stage>/last.ckpt, which embeds the images.")
     if cfg.kind not in OPTIONS:  # before the work, not after it
         raise ConfigError(f"kind is {cfg.kind!r}, expected one of {', '.join(OPTIONS)}.")
     check(f"An index of kind {cfg.kind!r}", cfg.options or {}, OPTIONS[cfg.kind])
@@ -74,7 +76,7 @@ def run(cfg: DictConfig) -> Embeddings:
         workers=cfg.workers,
     )
     out = Path(cfg.out)
-    milvus = _milvus(cfg, out)  # before the work too
+    milvus = milvus_of(cfg, out) if cfg.store == "milvus" else None  # before the work too
     return build_gallery(
         table, embedder, out, about, distances, kind=cfg.kind, options=cfg.options, milvus=milvus, uri=cfg.milvus.uri
     )
@@ -112,143 +114,94 @@ def build_gallery(
         ConfigError: If the folder holds something else.
         DataError: If no image can be read.
     """
-    checkpoint_sha = file_sha(embedder.checkpoint)
-    made_by = f"checkpoint {checkpoint_sha[:16]}, {embedder.precision}"
-    shards = Shards(out, made_by)
-    _report_vanished(out, table)
-    keys = _keys(table)
-    done = np.isin(keys, shards.keys())
-    if done.any():
-        log.info("%d of %d images are embedded already.", done.sum(), len(table))
-    _embed(embedder, shards, table, keys, np.flatnonzero(~done))
-    known, features = shards.known()
-    readable = np.flatnonzero(np.isin(keys, known))
-    if len(readable) == 0:
-        raise DataError(f"None of the {len(table)} images can be read; see the messages above.")
-    table, keys = table.iloc[readable].reset_index(drop=True), keys[readable]
-    features = features[torch.from_numpy(np.searchsorted(known, keys))]
-    _refuse_not_finite(features.numpy(), table, embedder)  # of an index made when this was not refused
-    index = None
-    if kind not in ("exact", "torch"):  # these two search the features themselves
-        index = Index.build(features, kind, built_from={"checkpoint_sha": checkpoint_sha}, **(options or {}))
-    before, collection = _collection(out), None
-    if milvus is not None:
-        collection = Collection(uri, collection_name(table, keys, f"{made_by}, {out.resolve()}"))
-        milvus.fill(collection.collection, features.numpy(), table)
-    meta = replace(
+    sha = file_sha(embedder.checkpoint)
+    with writing(out):
+        before = _last(out, made_by(sha, embedder.precision))
+        keys, shards = image_keys(table), Shards(out, made_by(sha, embedder.precision))
+        slots = None if before is None else read_slots(out, before)
+        there = np.empty(0, dtype=np.int64) if slots is None else slots.keys[slots.alive]
+        if before is not None and slots is not None:
+            _report_vanished(read_records(out, before, slots, slots.alive), table)
+        embed_missing(embedder, shards, table, keys, there)
+        known, features = shards.known()
+        if before is not None and slots is not None:
+            stored = read_features(out, before, slots, slots.alive)
+            features = stored if len(known) == 0 else torch.cat([stored, features])
+            known, first = np.unique(np.concatenate([there, known]), return_index=True)
+            features = features[torch.from_numpy(first)]
+        readable = np.flatnonzero(np.isin(keys, known))
+        if len(readable) == 0:
+            raise DataError(f"None of the {len(table)} images can be read; see the messages above.")
+        numbers = _numbers(keys[readable], slots, 0 if before is None else before.next_number)
+        rows = readable[np.argsort(numbers, kind="stable")]
+        table, keys = table.iloc[rows].reset_index(drop=True), keys[rows]
+        features = features[torch.from_numpy(np.searchsorted(known, keys))]
+        refuse_not_finite(features.numpy(), table, embedder)  # of an index made when this was not refused
+        meta = replace(about_embedder(about, embedder, sha), evaluation={"names": [], "ap": "standard"})
+        images = Embeddings(features, np.arange(len(table)), table, distances, meta)
+        found = write_version(
+            out, images, keys, np.sort(numbers), before=before, kind=kind, options=options, milvus=milvus, uri=uri
+        )
+        shards.clear()
+    return found
+
+
+def about_embedder(about: GalleryMeta, embedder: Embedder, sha: str) -> GalleryMeta:
+    """The record with what its embeddings are made by.
+
+    Args:
+        about: The record.
+        embedder: Makes them.
+        sha: SHA-256 of its checkpoint.
+    """
+    return replace(
         about,
         checkpoint=str(embedder.checkpoint.resolve()),
-        checkpoint_sha=checkpoint_sha,
+        checkpoint_sha=sha,
         precision=embedder.precision,
         device=str(embedder.device),
-        data=DataVersion(table["dataset"].iloc[0], fingerprint(table)),
-        evaluation={"names": [], "ap": "standard"},
         views=asdict(embedder.method.views),
         method=options_at_test(embedder.method),
-        dimensions=features.shape[1],
-        index=BuiltIndex(kind, {} if index is None else dict(index.options)),
-        milvus=collection,
     )
-    embeddings = Embeddings(features, np.arange(len(table)), table, distances, meta)
-    shards.finish(embeddings, keys, index)
-    if milvus is not None and before is not None and before.uri == uri and before != collection:
-        milvus.drop(before.collection)
-    log.info("%d images of %d dimensions: %s", len(table), features.shape[1], out)
-    return embeddings
 
 
-def _milvus(cfg: DictConfig, out: Path) -> Milvus | None:
-    if cfg.store != "milvus":
+def _last(out: Path, wanted: str) -> GalleryMeta | None:
+    """The record of the last version, if there is one.
+
+    Raises:
+        ConfigError: If the folder holds something else.
+    """
+    if not (out / META_FILE).is_file():
         return None
+    meta = read_meta(out, GalleryMeta)
+    if not made_by_index(out, meta):
+        raise ConfigError(f"{out} holds embeddings that src.index has not made; pass another folder as out.")
+    if meta.made_by != wanted:
+        raise ConfigError(
+            f"{out} holds embeddings of {meta.made_by}, not of {wanted}; pass reembed=true to embed its images anew "
+            "beside them, or another folder as out."
+        )
+    return meta
+
+
+def _numbers(keys: Keys, slots: Slots | None, free: int) -> NDArray[np.int64]:
+    """Number of each image: its own if the gallery has it, else a new one."""
+    given: dict[int, int] = {}
+    if slots is not None:
+        given = dict(zip(slots.keys[slots.alive].tolist(), slots.numbers[slots.alive].tolist(), strict=True))
+        free = max(free, int(slots.numbers.max(initial=-1)) + 1)
+    new = count(free)
+    return np.array([given.pop(key) if key in given else next(new) for key in keys.tolist()], dtype=np.int64)
+
+
+def milvus_of(cfg: DictConfig, out: Path) -> Milvus:
+    """The Milvus that a gallery is copied to."""
     out.mkdir(parents=True, exist_ok=True)  # where Milvus Lite puts its file
     return Milvus(cfg.milvus.uri or str(out / LITE), cfg.milvus.token)
 
 
-def _collection(out: Path) -> Collection | None:
-    """Place in Milvus of the last version, if it is there."""
-    return read_meta(out, GalleryMeta).milvus if (out / META_FILE).is_file() else None
-
-
-def _keys(table: pd.DataFrame) -> Keys:
-    """A number for each record that changes with its path, box, domain, and the file's size and time."""
-    parts = (table[name].tolist() for name in ("root", "path", "box", "domain"))
-    return np.array([_key(*record) for record in zip(*parts, strict=True)], dtype=np.int64)
-
-
-def _key(root: str, path: str, box: str, domain: str) -> int:
-    try:
-        found = Path(root, path).stat()
-        stamp = f"{found.st_size} {found.st_mtime_ns}"
-    except OSError:  # embedding it will say what is wrong
-        stamp = ""
-    text = "\0".join([path, box, domain, stamp])
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
-
-
-def _embed(embedder: Embedder, shards: Shards, table: pd.DataFrame, keys: Keys, missing: NDArray[np.int64]) -> None:
-    """Embeds rows of the table into shards; leaves out and names what cannot be read."""
-    unreadable = 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("Embedding", total=len(missing))
-        for start in range(0, len(missing), SHARD):
-            rows = missing[start : start + SHARD]
-            try:
-                found = _embed_rows(embedder, table, rows, partial(progress.advance, bar))
-            except DataError:
-                problems = {row: problem for row in rows if (problem := _problem(table, row))}
-                for problem in problems.values():
-                    log.warning("Left out: %s", problem)
-                unreadable += len(problems)
-                rows = np.array([row for row in rows if row not in problems], dtype=np.int64)
-                progress.update(bar, completed=start + len(problems))
-                found = _embed_rows(embedder, table, rows, partial(progress.advance, bar))
-            if found:
-                features = np.concatenate(found)
-                _refuse_not_finite(features, table.iloc[rows], embedder)
-                shards.add(keys[rows], features)
-    if unreadable:
-        log.warning("%d images cannot be read and are not in the index; repair them and run again.", unreadable)
-
-
-def _refuse_not_finite(features: NDArray[np.float32], records: pd.DataFrame, embedder: Embedder) -> None:
-    """Refuses embeddings with NaN or infinity, which no search could compare, and names their images."""
-    wrong = records["path"].to_numpy()[~np.isfinite(features).all(axis=1)].tolist()
-    if wrong:
-        shown = ", ".join(wrong[:_SHOWN]) + (", …" if len(wrong) > _SHOWN else "")
-        half = "" if embedder.precision == "32-true" else ", or pass precision=32-true"
-        raise DataError(
-            f"The embeddings of {len(wrong)} of {len(records)} images are not finite ({shown}): look at the images and "
-            f"at the weights of {embedder.checkpoint}{half}."
-        )
-
-
-def _embed_rows(
-    embedder: Embedder, table: pd.DataFrame, rows: NDArray[np.int64], advance: Callable[[int], None]
-) -> list[NDArray[np.float32]]:
-    if len(rows) == 0:
-        return []
-    paths = [image_path(table, row) for row in rows]
-    found = []
-    for batch in embedder.batches(paths, table["domain"].iloc[rows].tolist(), table["box"].iloc[rows].tolist()):
-        found.append(batch)
-        advance(len(batch))
-    return found
-
-
-def _problem(table: pd.DataFrame, row: int) -> str:
-    try:
-        read_image(image_path(table, row), str(table.loc[row, "box"]))
-    except DataError as error:
-        return str(error)
-    return ""
-
-
-def _report_vanished(out: Path, table: pd.DataFrame) -> None:
+def _report_vanished(before: pd.DataFrame, table: pd.DataFrame) -> None:
     """Names images of the last version that are not asked for any more."""
-    file = out / "table.csv"
-    if not file.is_file():
-        return
-    before = pd.read_csv(file, usecols=["path"], dtype=str, keep_default_na=False)["path"]
-    if gone := sorted(set(before) - set(table["path"])):
+    if gone := sorted(set(before["path"]) - set(table["path"])):
         shown = ", ".join(gone[:_SHOWN]) + (", …" if len(gone) > _SHOWN else "")
         log.warning("%d images are gone and leave the index: %s", len(gone), shown)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from src.data import known
 
+_LONG_AFTER_1970 = 1e8  # seconds: numbers below it, among times above it, are meant as dates
 #: What a filter takes values of, and the column of the record table.
 COLUMNS = {"camera": "camera_id", "domain": "domain", "colour": "colour", "type": "type"}
 
@@ -83,6 +84,28 @@ class Filters:
         if self.before is not None:
             kept &= times <= self.before
         return kept
+
+
+def gallery_time(text: Any, unit: str, timestamps: pd.Series) -> float:
+    """A time as a gallery counts time; see `parse_time`.
+
+    Args:
+        text: What someone asks for.
+        unit: Of the gallery, see `GalleryMeta`.
+        timestamps: Of its images.
+
+    Raises:
+        ValueError: If it is no time, or a date where the gallery does not count seconds since 1970.
+    """
+    times = timestamps.dropna()
+    time = parse_time(text, by_calendar=unit in ("", "unix") and len(times) > 0 and times.min() >= _LONG_AFTER_1970)
+    is_date = re.match(r"\d{4}-", str(text)) is not None
+    if is_date and unit not in ("", "unix") and len(times) > 0 and not times.min() <= time <= times.max():
+        raise ValueError(
+            f"{text} is a date, but the gallery counts time in {unit}, from {times.min():,.15g} to "
+            f"{times.max():,.15g}; pass a number."
+        )
+    return time
 
 
 def _is_one_of(value: Any, there: Sequence[Any]) -> bool:

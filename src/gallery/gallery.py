@@ -1,6 +1,5 @@
 """A gallery to search in: embeddings, and what is known of each image."""
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,17 +10,17 @@ from numpy.typing import NDArray
 
 from src.data import image_path, known, read_image
 from src.gallery.cameras import places
-from src.gallery.filters import Filters, parse_time
+from src.gallery.filters import Filters, gallery_time
 from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.links import read_links
-from src.gallery.milvus import LITE, Milvus
+from src.gallery.loading import Growing, Loaded, load_gallery, version_stamp
+from src.gallery.milvus import LITE, MOST, Milvus
 from src.gallery.videos import gallery_videos
-from src.retrieval import Backend, Embeddings, Index, read_embeddings, search
+from src.retrieval import Backend, Embeddings, Index, search
 from src.runtime.errors import ConfigError
 
 STORES = ("folder", "milvus")
 ROUNDING = 1e-6  # of a score
-_LONG_AFTER_1970 = 1e8  # seconds: numbers below it, among times above it, are meant as dates
 
 
 @dataclass(frozen=True)
@@ -47,24 +46,36 @@ class Gallery:
 
     Attributes:
         table: A record an image, numbered from 0.
+        numbers: Of the images `(N,)`, ascending; they keep them while others come and go.
         meta: How it was made.
         places: Where cameras stand, by their number; empty if unknown.
         camera_distances: Road distances between cameras; None if unknown.
         links: Vehicle of each track, where `src.link` has said.
         videos: What the images were cropped from, by number; empty if they were not.
+        milvus: Where it is searched, if not here.
     """
 
     def __init__(self, embeddings: Embeddings, index: Index | None = None, milvus: Milvus | None = None) -> None:
-        self.table = embeddings.table.iloc[embeddings.rows].reset_index(drop=True)
-        self.meta = GalleryMeta.of(embeddings.meta)
-        self.camera_distances = embeddings.camera_distances
+        table = embeddings.table.iloc[embeddings.rows].reset_index(drop=True)
+        rows = np.arange(len(table))
+        entries = rows if index is not None else rows[:0]
+        meta, growing = GalleryMeta.of(embeddings.meta), Growing(embeddings.features)
+        self._show(
+            Loaded(meta, table, embeddings.features, rows, embeddings.camera_distances, index, entries, growing),
+            milvus,
+        )
+
+    def _show(self, loaded: Loaded, milvus: Milvus | None, folder: Path | None = None) -> None:
+        self.table, self.meta, self.numbers = loaded.table, loaded.meta, loaded.numbers
+        self.camera_distances = loaded.camera_distances
         self.links: dict[int, int] = {}
         self.videos = gallery_videos(self.meta.videos)
-        self.places = places(self.meta.cameras, embeddings.camera_distances)
-        self._features = embeddings.features
-        self._index = index
-        self._milvus = milvus
+        self.places = places(self.meta.cameras, loaded.camera_distances)
+        self._loaded, self.milvus, self._folder = loaded, milvus, folder
         self._backend: Backend = "torch" if self.meta.index.kind == "torch" else "faiss"
+        self._seen = None if folder is None else version_stamp(folder)
+        if folder is not None:
+            self.links = read_links(folder)
 
     @classmethod
     def open(
@@ -89,20 +100,52 @@ class Gallery:
                 f"index={folder} is no folder; pass what src.index has written (src.index checkpoint=… images=… "
                 "out=<folder>), or the embeddings folder of a run."
             )
-        embeddings = read_embeddings(folder, GalleryMeta)
-        copy = GalleryMeta.of(embeddings.meta).milvus
+        gallery = cls.__new__(cls)
+        seen = version_stamp(folder)
+        loaded = load_gallery(folder)
+        copy = loaded.meta.milvus
         store = store or ("milvus" if copy else "folder")
         if store not in STORES or (store == "milvus" and not copy):
             there = " or ".join(STORES if copy else STORES[:1])
             raise ConfigError(
                 f"store is {store!r}, but {folder} can be searched in {there}; src.index store=milvus adds one."
             )
-        if copy and store == "milvus":
-            gallery = cls(embeddings, milvus=Milvus(uri or copy.uri or str(folder / LITE), token))
-        else:
-            gallery = cls(embeddings, Index.load(folder / "index") if (folder / "index").is_dir() else None)
-        gallery.links = read_links(folder)
+        milvus = Milvus(uri or copy.uri or str(folder / LITE), token) if copy and store == "milvus" else None
+        gallery._show(loaded, milvus, folder)
+        gallery._seen = seen
         return gallery
+
+    @property
+    def changed(self) -> bool:
+        """Whether its folder has another version now."""
+        return self._folder is not None and version_stamp(self._folder) != self._seen
+
+    def refreshed(self) -> "Gallery":
+        """The gallery as its folder has it now, of which only the difference is read; itself if nothing has changed.
+
+        Raises:
+            FileNotFoundError: If it is not whole any more.
+        """
+        if self._folder is None or not self.changed:
+            return self
+        seen = version_stamp(self._folder)
+        gallery = type(self).__new__(type(self))
+        gallery._show(load_gallery(self._folder, self._loaded), self.milvus, self._folder)
+        gallery._seen = seen
+        return gallery
+
+    def row_of(self, number: int) -> int:
+        """Row of an image by its number, which stays while others come and go.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        row = int(np.searchsorted(self.numbers, number))
+        if row == len(self) or self.numbers[row] != number:
+            last = self.meta.next_number - 1 if self.meta.next_number else len(self) - 1
+            gone = "was deleted" if 0 <= number <= last else f"is not there, the last is {last}"
+            raise ValueError(f"The image {number} {gone}.")
+        return row
 
     def __len__(self) -> int:
         return len(self.table)
@@ -110,7 +153,7 @@ class Gallery:
     @property
     def features(self) -> NDArray[np.float32]:
         """Embeddings `(N, D)`."""
-        return self._features.numpy()
+        return self._loaded.features.numpy()
 
     def search(
         self, query: NDArray[np.float32], top: int, filters: Filters | None = None, threshold: float = -1.0
@@ -129,15 +172,15 @@ class Gallery:
         Raises:
             ValueError: If a filter names what is not there, or the queries are of another model.
         """
-        if query.shape[1] != self._features.shape[1]:
+        if query.shape[1] != self.features.shape[1]:
             raise ValueError(
-                f"The query has {query.shape[1]} dimensions and the gallery {self._features.shape[1]}: both must be "
+                f"The query has {query.shape[1]} dimensions and the gallery {self.features.shape[1]}: both must be "
                 "embedded by one checkpoint."
             )
         filters = (filters or Filters()).fitted(self.table)
         rows = np.flatnonzero(filters.keep(self.table))
-        if self._milvus is not None and self.meta.milvus is not None:
-            found, scores = self._milvus.search(self.meta.milvus.collection, query, top, filters)
+        if self.milvus is not None and self.meta.milvus is not None:
+            found, scores = self._search_milvus(self.milvus, self.meta.milvus.collection, query, top, filters)
             rows = np.arange(len(self))
         else:
             found, scores = self._search_here(query, top, rows)
@@ -154,12 +197,42 @@ class Gallery:
         self, query: NDArray[np.float32], top: int, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Places in `rows` and scores; place -1 where there are no more."""
-        if self._index is not None and len(rows) == len(self):
-            found, distances = self._index.search(query, top)
+        if self._loaded.index is not None and len(rows) == len(self):
+            found, distances = self._search_index(self._loaded.index, query, top)
         else:
             features = self.features if len(rows) == len(self) else self.features[rows]
             found, distances = search(query, features, top, backend=self._backend)
         return found, 1 - distances.astype(np.float64) ** 2 / 2  # as all embeddings have length 1
+
+    def _search_index(
+        self, index: Index, query: NDArray[np.float32], top: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows and distances: of the index without what is deleted, and of all images that came after it."""
+        entries = self._loaded.entries
+        found, distances = index.search(query, top, entries >= 0)
+        rows = np.append(entries, -1)[found]
+        if (start := int(entries.max(initial=-1)) + 1) == len(self):
+            return rows, distances
+        later, their = search(query, self.features[start:], top, backend=self._backend)
+        rows = np.hstack([rows, np.where(later < 0, -1, later + start)])
+        distances = np.hstack([distances, their])
+        order = np.lexsort((rows, distances))[:, :top]
+        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)
+
+    def _search_milvus(
+        self, milvus: Milvus, collection: str, query: NDArray[np.float32], top: int, filters: Filters
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Rows and scores, without images that are deleted or not yet here: a change may be under way."""
+        wanted = top
+        while True:
+            numbers, scores = milvus.search(collection, query, wanted, filters)
+            rows = np.searchsorted(self.numbers, numbers).clip(max=max(len(self) - 1, 0))
+            here = self.numbers[rows] == numbers if len(self) else np.zeros_like(rows, dtype=bool)
+            enough = (here.sum(axis=1) >= top) | (numbers < 0).any(axis=1)
+            if enough.all() or wanted == MOST:
+                rows, order = np.where(here, rows, -1), np.argsort(~here, axis=1, kind="stable")[:, :top]
+                return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+            wanted = min(2 * wanted, MOST)
 
     def describe(self, row: int) -> dict[str, Any]:
         """Record of an image, ready for JSON; None where nothing is known."""
@@ -175,15 +248,7 @@ class Gallery:
         Raises:
             ValueError: If it is no time, or a date where the gallery does not count seconds since 1970.
         """
-        unit, times = self.meta.time_unit or "", self.table["timestamp"].dropna()
-        time = parse_time(text, by_calendar=unit in ("", "unix") and len(times) > 0 and times.min() >= _LONG_AFTER_1970)
-        is_date = re.match(r"\d{4}-", str(text)) is not None
-        if is_date and unit not in ("", "unix") and len(times) > 0 and not times.min() <= time <= times.max():
-            raise ValueError(
-                f"{text} is a date, but the gallery counts time in {unit}, from {times.min():,.15g} to "
-                f"{times.max():,.15g}; pass a number."
-            )
-        return time
+        return gallery_time(text, self.meta.time_unit or "", self.table["timestamp"])
 
     def time_text(self, timestamp: float | None) -> str | None:
         """A timestamp as people read it."""

@@ -9,10 +9,17 @@ from src.retrieval import EmbeddingsMeta
 
 @dataclass(frozen=True)
 class BuiltIndex:
-    """The index that is searched: its kind, one of `src.retrieval.index.options.OPTIONS`, and its options."""
+    """The index that is searched.
+
+    Attributes:
+        kind: One of `src.retrieval.index.options.OPTIONS`.
+        options: Of the kind.
+        folder: Where it lies in the gallery's, if it is not the features that are searched.
+    """
 
     kind: str = "exact"
     options: dict[str, Any] = field(default_factory=dict)
+    folder: str = "index"
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class GalleryMeta(EmbeddingsMeta):
         cameras: By number, where their names and places were given.
         videos: What `src.crop` said of each that the images are from.
         milvus: Its copy in Milvus, if it has one.
+        base: Of which building this is a later version; empty in galleries from before there were any.
+        next_number: Of the next image that is added.
     """
 
     index: BuiltIndex = field(default_factory=BuiltIndex)
@@ -45,8 +54,20 @@ class GalleryMeta(EmbeddingsMeta):
     cameras: dict[int, Camera] = field(default_factory=dict)
     videos: tuple[dict[str, Any], ...] = ()
     milvus: Collection | None = None
+    base: str = ""
+    next_number: int = 0
+
+    @property
+    def made_by(self) -> str:
+        """Checkpoint and precision: embeddings of others are no use."""
+        return made_by(self.checkpoint_sha, self.precision)
 
     @classmethod
     def of(cls, meta: EmbeddingsMeta) -> Self:
         """The record of any embeddings."""
         return meta if isinstance(meta, cls) else cls(**vars(meta))
+
+
+def made_by(checkpoint_sha: str, precision: str) -> str:
+    """What embeddings are made by, as messages and folders say it."""
+    return f"checkpoint {checkpoint_sha[:16]}, {precision}"

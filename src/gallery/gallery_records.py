@@ -38,8 +38,12 @@ def gallery_records(cfg: DictConfig) -> tuple[pd.DataFrame, pd.DataFrame | None]
     return chosen, layout.camera_distances() if isinstance(layout, HasCameraDistances) else None
 
 
-def own_images(path: Path) -> pd.DataFrame:
+def own_images(path: Path, key: str = "images") -> pd.DataFrame:
     """The record table of a folder of images, or of a CSV file with a line an image.
+
+    Args:
+        path: Where it is.
+        key: What named it, as an error says it.
 
     Raises:
         ConfigError: If it is neither.
@@ -54,5 +58,5 @@ def own_images(path: Path) -> pd.DataFrame:
         records.check_values(may_be_empty=("vehicle_id", "split"))
         columns |= {name: records.values(name) for name in records.columns if name != "split"}
     else:
-        raise ConfigError(f"images={path} is neither a folder nor a CSV file.")
+        raise ConfigError(f"{key}={path} is neither a folder nor a CSV file.")
     return make_table(root, path.stem, columns)

@@ -1,6 +1,6 @@
 """Links: tracks of a gallery that show one vehicle, as `src.link` has found."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +8,7 @@ import pandas as pd
 from src.runtime.errors import ConfigError
 from src.runtime.whole_files import write_atomically
 
-_FILE, _COLUMNS = "links.csv", ["track_id", "global_id"]
+LINKS_FILE, _COLUMNS = "links.csv", ["track_id", "global_id"]
 
 
 def read_links(folder: Path) -> dict[int, int]:
@@ -20,7 +20,7 @@ def read_links(folder: Path) -> dict[int, int]:
     Raises:
         ConfigError: If the file is damaged.
     """
-    file = folder / _FILE
+    file = folder / LINKS_FILE
     if not file.is_file():
         return {}
     try:
@@ -33,4 +33,20 @@ def read_links(folder: Path) -> dict[int, int]:
 def write_links(folder: Path, links: Mapping[int, int]) -> None:
     """Writes what `read_links` reads."""
     table = pd.DataFrame(sorted(links.items()), columns=_COLUMNS)
-    write_atomically(folder / _FILE, table.to_csv(index=False))
+    write_atomically(folder / LINKS_FILE, table.to_csv(index=False))
+
+
+def keep_links(folder: Path, records: Callable[[], pd.DataFrame]) -> None:
+    """Deletes the links and trips of tracks that have no image any more.
+
+    Args:
+        folder: Of the gallery.
+        records: Its records, read if there are links.
+    """
+    files = [file for file in (folder / LINKS_FILE, folder / "trips.csv") if file.is_file()]
+    tracks = records()["track_id"] if files else ()
+    for file in files:
+        said = pd.read_csv(file, dtype=str, keep_default_na=False)
+        kept = said["track_id"].astype("int64").isin(tracks)
+        if not kept.all():
+            write_atomically(file, said[kept].to_csv(index=False))

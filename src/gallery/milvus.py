@@ -6,7 +6,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,33 +46,73 @@ class Milvus:
             warnings.simplefilter("ignore")  # of Milvus Lite, about the setuptools it uses
             self._client = self._connect(token or "")
 
-    def fill(self, name: str, features: NDArray[np.float32], table: pd.DataFrame) -> None:
+    def fill(
+        self, name: str, features: NDArray[np.float32], table: pd.DataFrame, numbers: NDArray[np.int64] | None = None
+    ) -> None:
         """Writes a gallery; what an earlier try has left is replaced, unless it is whole.
 
         Args:
             name: Of the collection; see `collection_name`.
             features: `(N, D)`, L2-normalised.
             table: A record an image, in the same order.
+            numbers: Of the images; None for those from 0.
         """
+        numbers = np.arange(len(table)) if numbers is None else numbers
         with self._one_sentence():
             if self._client.has_collection(name):
                 if self._count(name) == len(table):
                     return
                 self._client.drop_collection(name)
             self._create(name, features.shape[1])
-            facts = _facts(table)
-            for start in range(0, len(features), _ROWS):
-                part = range(start, min(start + _ROWS, len(features)))
-                rows = [
-                    {"id": row, "embedding": features[row]} | {field: values[row] for field, values in facts.items()}
-                    for row in part
-                ]
-                self._client.insert(name, rows)
+            self._upsert(name, features, table, numbers)
+
+    def change(
+        self,
+        name: str,
+        there: NDArray[np.int64],
+        numbers: NDArray[np.int64],
+        images: Callable[[NDArray[np.int64]], tuple[NDArray[np.float32], pd.DataFrame]],
+    ) -> None:
+        """Makes a collection hold just the images of some numbers, whatever a killed process has left of its change.
+
+        Args:
+            name: Of the collection.
+            there: Numbers that it should hold already, ascending.
+            numbers: Numbers that it shall hold, ascending.
+            images: Features and records of some numbers.
+        """
+        with self._one_sentence():
+            found = there
+            if self._count(name) != len(there):  # someone was killed in the middle
+                batches = self._client.query_iterator(name, batch_size=MOST, output_fields=["id"])
+                found = np.array([hit["id"] for batch in iter(batches.next, []) for hit in batch], dtype=np.int64)
+                batches.close()
+            # What is there under a number that nothing had is another image's.
+            missing = np.setdiff1d(numbers, np.intersect1d(found, there))
+            gone = np.setdiff1d(found, numbers)
+            if len(missing):
+                features, table = images(missing)
+                self._upsert(name, features, table, missing)
+            for start in range(0, len(gone), _ROWS):
+                self._client.delete(name, ids=gone[start : start + _ROWS].tolist())
+
+    def _upsert(
+        self, name: str, features: NDArray[np.float32], table: pd.DataFrame, numbers: NDArray[np.int64]
+    ) -> None:
+        facts = _facts(table)
+        for start in range(0, len(features), _ROWS):
+            part = range(start, min(start + _ROWS, len(features)))
+            rows = [
+                {"id": int(numbers[row]), "embedding": features[row]}
+                | {field: values[row] for field, values in facts.items()}
+                for row in part
+            ]
+            self._client.upsert(name, rows)
 
     def search(
         self, name: str, query: NDArray[np.float32], top: int, filters: Filters
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The rows most similar to each query among those that pass the filters, best first.
+        """The images most similar to each query among those that pass the filters, best first.
 
         Args:
             name: Of the collection.
@@ -81,7 +121,7 @@ class Milvus:
             filters: Which images to search.
 
         Returns:
-            Rows and cosine similarities `(Q, top)`; row -1 where fewer are found.
+            Numbers and cosine similarities `(Q, top)`; number -1 where fewer are found.
 
         Raises:
             ValueError: If the lists are too long.
@@ -148,15 +188,16 @@ class Milvus:
             raise ConfigError(f"Milvus at {self._uri} says: {error.message}{hint}.") from error
 
 
-def collection_name(table: pd.DataFrame, keys: NDArray[np.int64], made_by: str) -> str:
+def collection_name(table: pd.DataFrame, keys: NDArray[np.int64], numbers: NDArray[np.int64], made_by: str) -> str:
     """A name that changes with what the collection holds, so that what it names is never half old and half new.
 
     Args:
         table: A record an image.
         keys: A number for each, which changes with the file.
-        made_by: Checkpoint, precision and folder: galleries share no collection, as each deletes its own.
+        numbers: Of the images in the gallery.
+        made_by: Checkpoint, precision, folder and next number: galleries share no collection, as each deletes its own.
     """
-    content = hashlib.sha256(f"{made_by}\0{table.to_csv()}".encode() + keys.tobytes()).hexdigest()
+    content = hashlib.sha256(f"{made_by}\0{table.to_csv()}".encode() + keys.tobytes() + numbers.tobytes()).hexdigest()
     return f"vehicle_reid_{content[:24]}"
 
 

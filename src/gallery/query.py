@@ -12,6 +12,7 @@ from src.embed import Embedder, Image, Precision, image_files
 from src.figures.search_results import draw_search
 from src.gallery.filters import COLUMNS, Filters
 from src.gallery.gallery import Gallery, Hit
+from src.gallery.gallery_meta import GalleryMeta
 from src.methods.tta import Views
 from src.runtime.console import console
 from src.runtime.errors import ConfigError
@@ -68,7 +69,21 @@ def matching_embedder(gallery: Gallery, checkpoint: str | None, device: str) -> 
     Raises:
         ConfigError: If it is not there any more, or is another one.
     """
-    meta = gallery.meta
+    return embedder_of(gallery.meta, checkpoint, device)
+
+
+def embedder_of(meta: GalleryMeta, checkpoint: str | None, device: str, **others: Any) -> Embedder:
+    """The same of a gallery's record.
+
+    Args:
+        meta: The record.
+        checkpoint: See `matching_embedder`.
+        device: See `Embedder`.
+        others: Other arguments of `Embedder`.
+
+    Raises:
+        ConfigError: See `matching_embedder`.
+    """
     path = Path(checkpoint or meta.checkpoint)
     if not path.is_file():
         raise ConfigError(f"The gallery's checkpoint {path} is not here; pass checkpoint=<where it is>.")
@@ -77,7 +92,8 @@ def matching_embedder(gallery: Gallery, checkpoint: str | None, device: str) -> 
             f"{path} is not the checkpoint that embedded the gallery (SHA-256 {meta.checkpoint_sha[:16]}…); pass "
             "that one, or build the index again."
         )
-    embedder = Embedder(path, device=device, precision=cast(Precision, meta.precision), options=meta.method)
+    precision = cast(Precision, meta.precision)
+    embedder = Embedder(path, device=device, precision=precision, options=meta.method, **others)
     embedder.method.average_over(Views(**meta.views))
     return embedder
 

@@ -1,6 +1,7 @@
 """Searches a gallery for tracks instead of images."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -48,13 +49,16 @@ class Tracks:
         if self.feature not in get_args(TrackFeature):
             raise ValueError(f"tracks is {self.feature!r}, expected {' or '.join(get_args(TrackFeature))}.")
         self.numbers = track_numbers(self.gallery.table["track_id"].to_numpy(dtype=np.int64))
-        images = torch.from_numpy(self.gallery.features)
-        self._means = average_track_features(images, self.numbers).numpy()
+
+    @cached_property
+    def _means(self) -> NDArray[np.float32]:
+        """Features `(T, D)` of the tracks; only who searches tracks waits for them."""
+        return average_track_features(torch.from_numpy(self.gallery.features), self.numbers).numpy()
 
     @property
     def any(self) -> bool:
         """Whether any track has more than one image."""
-        return len(self._means) < len(self.gallery)
+        return int(self.numbers.max(initial=-1)) + 1 < len(self.gallery)
 
     def rows_of(self, row: int) -> list[int]:
         """The images of the track that an image is of, in order of time."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from src.gallery.gallery_meta import GalleryMeta
 from src.retrieval.embeddings import META_FILE
+from src.runtime.errors import ConfigError
 
 _SLACK = 1.0  # seconds that a time may lie outside a video, for rounding
 
@@ -46,6 +47,28 @@ def with_videos(meta: GalleryMeta, images: Path) -> GalleryMeta:
     if not isinstance(crops, dict) or "videos" not in crops:
         return meta
     return replace(meta, videos=tuple(crops["videos"]), time_unit=meta.time_unit or crops["time_unit"])
+
+
+def with_more_videos(meta: GalleryMeta, images: Path) -> GalleryMeta:
+    """A record with the videos of further crops, which get numbers of their own where theirs are taken.
+
+    Args:
+        meta: The record of a gallery.
+        images: See `with_videos`.
+
+    Raises:
+        ConfigError: If the gallery counts time otherwise.
+    """
+    more = with_videos(GalleryMeta(), images)
+    if more.time_unit and meta.time_unit and more.time_unit != meta.time_unit:
+        raise ConfigError(f"{images} counts time in {more.time_unit}, the gallery in {meta.time_unit}; index it apart.")
+    videos = {said["video"]: said for said in meta.videos}
+    for said in more.videos:
+        number = videos.get(said["video"], said)["number"]
+        if any(number == other["number"] for path, other in videos.items() if path != said["video"]):
+            number = max(other["number"] for other in videos.values()) + 1
+        videos[said["video"]] = said | {"number": number}
+    return replace(meta, videos=tuple(videos.values()), time_unit=meta.time_unit or more.time_unit)
 
 
 def gallery_videos(videos: Sequence[Mapping[str, Any]]) -> dict[int, GalleryVideo]:

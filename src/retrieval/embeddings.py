@@ -1,6 +1,7 @@
 """The embeddings folder: what a model saw in a data set's images, and all that is needed to evaluate it again."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,8 +20,9 @@ from src.runtime.json_files import as_plain, record_of, write_json
 _INTEGERS = ("vehicle_id", "camera_id", "track_id")
 #: The file that says that an embeddings folder is whole.
 META_FILE = "meta.json"
-_FILES = ("features.safetensors", "table.csv", META_FILE)
+FEATURES_FILE, TABLE_FILE = "features.safetensors", "table.csv"
 Meta = TypeVar("Meta", bound=EmbeddingsMeta)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -65,18 +67,37 @@ def write_embeddings(folder: Path, embeddings: Embeddings) -> None:
     Raises:
         OSError: If a file cannot be written.
     """
+    write_part(folder, embeddings.features, embeddings.rows, embeddings.table)
+    write_meta(folder, embeddings.meta, embeddings.camera_distances)
+
+
+def write_part(folder: Path, features: Tensor, rows: Integers, table: pd.DataFrame) -> None:
+    """Writes features and their records, without what says that they are whole.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {"features": embeddings.features.float().cpu().contiguous(), "rows": torch.from_numpy(embeddings.rows)}
+    tensors = {"features": features.float().cpu().contiguous(), "rows": torch.from_numpy(rows)}
     try:
-        save_file(tensors, folder / _FILES[0])
+        save_file(tensors, folder / FEATURES_FILE)
     except SafetensorError as error:
         raise OSError(
-            f"{folder / _FILES[0]} cannot be written ({error}). Make room, or choose another folder."
+            f"{folder / FEATURES_FILE} cannot be written ({error}). Make room, or choose another folder."
         ) from error
-    embeddings.table.to_csv(folder / _FILES[1], index_label="row")
-    distances = embeddings.camera_distances
+    table.to_csv(folder / TABLE_FILE, index_label="row")
+
+
+def write_meta(folder: Path, meta: EmbeddingsMeta, distances: pd.DataFrame | None) -> None:
+    """Writes the record that makes a folder whole, or another version of it, in one step.
+
+    Args:
+        folder: An embeddings folder.
+        meta: The record.
+        distances: Road distances between the cameras, if they are known.
+    """
     roads = None if distances is None else {"cameras": distances.index.tolist(), "metres": distances.values.tolist()}
-    write_json(folder / META_FILE, as_plain(embeddings.meta) | {"camera_distances": roads})
+    write_json(folder / META_FILE, as_plain(meta) | {"camera_distances": roads})
 
 
 def read_embeddings(folder: Path, kind: type[EmbeddingsMeta] = EmbeddingsMeta) -> Embeddings:
@@ -87,28 +108,77 @@ def read_embeddings(folder: Path, kind: type[EmbeddingsMeta] = EmbeddingsMeta) -
         kind: Record of what made them.
 
     Raises:
-        FileNotFoundError: If the folder lacks one of its three files (an interrupted run leaves no `meta.json`).
+        FileNotFoundError: If the folder lacks one of its files (an interrupted run leaves no `meta.json`).
     """
-    for name in _FILES:
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder} is no whole embeddings folder, {name} is missing; write it again with src.evaluate."
-            )
-    tensors = load_file(folder / _FILES[0])
-    # Names such as 3008, true and 1e5 are no numbers.
+    return unchanged(folder, lambda: _read_whole(folder, kind))
+
+
+def unchanged(folder: Path, read: Callable[[], Result]) -> Result:
+    """What is read from a folder while nobody writes its next version, whose first act is to delete the last.
+
+    Args:
+        folder: An embeddings folder.
+        read: Reads it; called again if another version took its place meanwhile.
+
+    Raises:
+        FileNotFoundError: If the folder is not whole.
+    """
+    while True:
+        if not (folder / META_FILE).is_file():
+            raise _not_whole(folder, META_FILE)
+        before = (folder / META_FILE).read_bytes()
+        try:
+            return read()
+        except FileNotFoundError:
+            if (folder / META_FILE).is_file() and (folder / META_FILE).read_bytes() == before:
+                raise
+
+
+def _read_whole(folder: Path, kind: type[EmbeddingsMeta]) -> Embeddings:
+    content = _read(folder)
+    meta = record_of(kind, content)
+    found = []
+    for part in meta.parts or ("",):
+        for name in (FEATURES_FILE, TABLE_FILE):
+            if not (folder / part / name).is_file():
+                raise _not_whole(folder, str(Path(part, name)))
+        found.append((load_file(folder / part / FEATURES_FILE), read_table(folder / part / TABLE_FILE)))
+    roads = camera_distances(content)
+    if len(found) == 1 and not meta.gone:
+        ((tensors, table),) = found
+        return Embeddings(tensors["features"], tensors["rows"].numpy(), table, roads, meta)
+    kept = np.ones(sum(len(table) for _, table in found), dtype=bool)
+    kept[deleted_places(folder, meta)] = False
+    features = torch.cat([tensors["features"] for tensors, _ in found])[torch.from_numpy(kept)]
+    table = pd.concat([table for _, table in found], ignore_index=True)[kept].reset_index(drop=True)
+    return Embeddings(features, np.arange(len(table)), table, roads, meta)
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """Reads the records of an embeddings folder; names such as 3008, true and 1e5 are no numbers."""
     columns = {**dict.fromkeys(_INTEGERS, "int64"), "timestamp": "float64", "row": "int64"}
-    names = pd.read_csv(folder / _FILES[1], nrows=0).columns
-    table = pd.read_csv(
-        folder / _FILES[1],
+    names = pd.read_csv(file, nrows=0).columns
+    return pd.read_csv(
+        file,
         index_col="row",
         dtype={name: columns.get(name, "str") for name in names},
         keep_default_na=False,
         na_values={"timestamp": [""]},
     )
-    meta = _read(folder)
-    roads = meta.get("camera_distances")
-    distances = roads and pd.DataFrame(roads["metres"], roads["cameras"], roads["cameras"], dtype=np.float64)
-    return Embeddings(tensors["features"], tensors["rows"].numpy(), table, distances, record_of(kind, meta))
+
+
+def deleted_places(folder: Path, meta: EmbeddingsMeta) -> Integers:
+    """Places in the parts of a folder, one after the other, that are deleted; ascending."""
+    if not meta.gone:
+        return np.empty(0, dtype=np.int64)
+    places: Integers = load_file(folder / meta.gone)["places"].numpy()
+    return places
+
+
+def camera_distances(content: Mapping[str, Any]) -> pd.DataFrame | None:
+    """Road distances in the contents of `meta.json`, if there are any."""
+    roads = content.get("camera_distances")
+    return roads and pd.DataFrame(roads["metres"], roads["cameras"], roads["cameras"], dtype=np.float64)
 
 
 def read_meta(folder: Path, kind: type[Meta]) -> Meta:
@@ -119,6 +189,17 @@ def read_meta(folder: Path, kind: type[Meta]) -> Meta:
         kind: The record.
     """
     return record_of(kind, _read(folder))
+
+
+def read_roads(folder: Path) -> pd.DataFrame | None:
+    """Reads the road distances of a folder, without its embeddings."""
+    return camera_distances(_read(folder))
+
+
+def _not_whole(folder: Path, missing: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"{folder} is no whole embeddings folder, {missing} is missing; write it again with src.evaluate."
+    )
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class EmbeddingsMeta:
         method: The method's options that play a part at test alone.
         contamination: The options of `src.data.transforms.contamination.Contamination`; None for whole images.
         dimensions: Of an embedding; None if unknown.
+        parts: Folders below that hold the embeddings, in order; none where they lie beside this record.
+        gone: File of the places in them that are deleted; empty for none.
     """
 
     checkpoint: str = ""
@@ -50,3 +52,5 @@ class EmbeddingsMeta:
     method: dict[str, Any] = field(default_factory=dict)
     contamination: dict[str, Any] | None = None
     dimensions: int | None = None
+    parts: tuple[str, ...] = ()
+    gone: str = ""

@@ -1,18 +1,19 @@
 """Galleries: made, stopped, gone on with, changed."""
 
+import json
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from pymilvus import MilvusClient
 from safetensors.torch import load_file, save_file
 
 from src.data import DataError
 from src.embed import Embedder
-from src.gallery import Gallery, build
+from src.gallery import Gallery, build, change_run, embedding_images
 from src.gallery.cameras import Camera
 from src.gallery.gallery_meta import GalleryMeta
 from src.retrieval import read_embeddings, read_meta
@@ -31,7 +32,7 @@ def cars(quickstart, tmp_path):
 @pytest.fixture
 def index(composed, untrained, tmp_path, cars, monkeypatch):
     """Runs src.index over the ten cars, or over something else; returns the folder and how many images it embedded."""
-    monkeypatch.setattr(build, "SHARD", 3)
+    monkeypatch.setattr(embedding_images, "SHARD", 3)
     checkpoint = untrained("method=bot", "transforms.size=32")
     embedded = []
     batches = Embedder.batches
@@ -50,6 +51,7 @@ def index(composed, untrained, tmp_path, cars, monkeypatch):
         return tmp_path / out, len(embedded)
 
     run.checkpoint = checkpoint
+    run.composed = partial(composed, config="index")
     return run
 
 
@@ -80,22 +82,17 @@ def test_new_changed_and_vanished_images(index, cars, caplog):
     assert embedded == 2  # 11 and 3
     assert "1 images are gone and leave the index: 4.jpg" in caplog.text
     after = read_embeddings(folder)
-    assert after.table["path"].tolist() == [
-        "0.jpg",
-        "1.jpg",
-        "11.jpg",
-        "2.jpg",
-        "3.jpg",
-        *(f"{i}.jpg" for i in range(5, 10)),
-    ]
-    np.testing.assert_array_equal(after.features[[0, 1, 3, 5, 9]], before.features[[0, 1, 2, 5, 9]])
-    np.testing.assert_allclose(after.features[[2, 4]], before.features[[1, 2]], atol=1e-5)
+    kept = [f"{i}.jpg" for i in (0, 1, 2, *range(5, 10))]
+    assert after.table["path"].tolist() == [*kept, "11.jpg", "3.jpg"]  # what was there keeps its place
+    np.testing.assert_array_equal(after.features[:8], before.features[[0, 1, 2, *range(5, 10)]])
+    np.testing.assert_allclose(after.features[8:], before.features[[1, 2]], atol=1e-5)
+    assert Gallery.open(folder).numbers.tolist() == [0, 1, 2, *range(5, 10), 10, 11]
 
 
 def test_a_killed_run_goes_on(index, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     whole, _ = index(out="whole")
-    embed_rows = build._embed_rows
+    embed_rows = embedding_images._embed_rows
     calls = []
 
     def killed(*arguments):
@@ -105,7 +102,7 @@ def test_a_killed_run_goes_on(index, monkeypatch, caplog):
         return embed_rows(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(build, "_embed_rows", killed)
+        patched.setattr(embedding_images, "_embed_rows", killed)
         with pytest.raises(KeyboardInterrupt):
             index()
     with pytest.raises(FileNotFoundError, match="no whole embeddings folder"):
@@ -116,36 +113,28 @@ def test_a_killed_run_goes_on(index, monkeypatch, caplog):
     np.testing.assert_allclose(read_embeddings(folder).features, read_embeddings(whole).features, atol=1e-5)
 
 
-@pytest.mark.parametrize("moves", range(6))
-def test_killed_while_the_new_version_takes_its_place(index, cars, monkeypatch, moves):
-    """At every moment there is enough to go on without embedding again."""
-    pd.DataFrame({"path": [f"{i}.jpg" for i in range(6)]}).to_csv(cars / "some.csv", index=False)
-    pd.DataFrame({"path": [f"{i}.jpg" for i in range(9)]}).to_csv(cars / "more.csv", index=False)
-    folder, _ = index("kind=hnsw", images=cars / "some.csv")
-    replace, done = Path.replace, []
-
-    def killed(self, target):
-        if self.parent.name == ".next" and Path(target).parent == folder:
-            if len(done) == moves:
-                raise KeyboardInterrupt
-            done.append(self.name)
-        return replace(self, target)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "replace", killed)
-        if moves < 5:
-            with pytest.raises(KeyboardInterrupt):
-                index("kind=hnsw", images=cars / "more.csv")
-        else:
-            index("kind=hnsw", images=cars / "more.csv")
-            assert done == ["features.safetensors", "table.csv", "keys.safetensors", "index", "meta.json"]
-    _, embedded = index("kind=hnsw", images=cars / "more.csv")
-    assert embedded == 0
-    stored = read_embeddings(folder)
-    assert len(stored.table) == len(stored.features) == 9
-    assert (folder / "index/index.json").is_file()
-    index(images=cars / "more.csv")  # exact: the old graph must not stay
+def test_a_folder_of_before_there_were_versions_is_taken_over(index, cars):
+    """Its files lie beside its record, which says nothing of parts and numbers."""
+    folder, _ = index("kind=hnsw")
+    meta = json.loads((folder / "meta.json").read_text())
+    for file in (folder / meta["parts"][0]).iterdir():
+        file.rename(folder / file.name)
+    keys = load_file(folder / "keys.safetensors")
+    save_file({"keys": keys["keys"]}, folder / "keys.safetensors")
+    (folder / meta["index"].pop("folder")).rename(folder / "index")
+    said = {name: value for name, value in meta.items() if name not in ("parts", "gone", "base", "next_number")}
+    (folder / "meta.json").write_text(json.dumps(said))
+    before = Gallery.open(folder)
+    assert before.search(before.features, 1)[7][0].row == 7
+    (cars / "10.jpg").write_bytes((cars / "1.jpg").read_bytes())
+    change_run.run(index.composed(f"out={folder}", f"add={cars}", "delete.path=7.jpg"))
+    after = Gallery.open(folder)
+    assert after.table["path"].tolist() == [*(f"{i}.jpg" for i in range(10) if i != 7), "10.jpg"]
+    np.testing.assert_array_equal(after.features[:9], np.delete(before.features, 7, axis=0))
+    assert not (folder / "features.safetensors").exists()
     assert not (folder / "index").exists()
+    assert index()[1] == 0 + 1  # 7.jpg is asked for again
+    assert not [*folder.glob("index-*")]  # exact: the old graph must not stay
 
 
 def test_a_csv_says_what_is_known(index, cars, tmp_path):
@@ -192,7 +181,7 @@ def test_damaged_images_are_left_out_and_named(index, cars, caplog):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_embeddings_that_are_not_finite_are_refused_and_their_images_named(index, cars, monkeypatch, value):
-    embed_rows = build._embed_rows
+    embed_rows = embedding_images._embed_rows
 
     def wrong(embedder, table, rows, advance):
         found = embed_rows(embedder, table, rows, advance)
@@ -200,16 +189,17 @@ def test_embeddings_that_are_not_finite_are_refused_and_their_images_named(index
         return found
 
     with monkeypatch.context() as patched:
-        patched.setattr(build, "_embed_rows", wrong)
+        patched.setattr(embedding_images, "_embed_rows", wrong)
         with pytest.raises(
             DataError, match=r"embeddings of 1 of 3 images are not finite \(2\.jpg\): look at .*last\.ckpt"
         ):
             index()
     folder, embedded = index()
     assert embedded == 10  # nothing of it was kept
-    features = load_file(folder / "features.safetensors")
+    (file,) = folder.glob("parts/*/features.safetensors")
+    features = load_file(file)
     features["features"][4] = value
-    save_file(features, folder / "features.safetensors")  # an index of before
+    save_file(features, file)  # an index of before
     (cars / "11.jpg").write_bytes((cars / "1.jpg").read_bytes())
     with pytest.raises(DataError, match=r"embeddings of 1 of 11 images are not finite \(4\.jpg\)"):
         index()
@@ -242,9 +232,10 @@ def test_milvus_has_the_latest_version_and_no_other(index, cars):
 
 def test_a_folder_of_something_else_is_refused(index, cars, tmp_path):
     folder, _ = index()
-    with pytest.raises(ConfigError, match=r"embeddings of checkpoint .*, 32-true, not of .*, bf16-mixed; pass another"):
+    with pytest.raises(ConfigError, match=r"of checkpoint .*, 32-true, not of .*, bf16-mixed; pass reembed=true"):
         index("precision=bf16-mixed")
-    (folder / "keys.safetensors").unlink()
+    (keys,) = folder.glob("parts/*/keys.safetensors")
+    keys.unlink()
     with pytest.raises(ConfigError, match=r"src\.index has not made"):
         index()
     with pytest.raises(ConfigError, match="kind is 'tree', expected one of exact"):

@@ -121,10 +121,16 @@ def test_a_collection_is_named_after_what_it_holds(galleries):
     changed = table.assign(colour="blue")
     names = [
         collection_name(*said)
-        for said in ((table, keys, "a"), (table, keys + 1, "a"), (changed, keys, "a"), (table, keys, "b"))
+        for said in (
+            (table, keys, keys, "a"),
+            (table, keys + 1, keys, "a"),
+            (table, keys, keys + 1, "a"),
+            (changed, keys, keys, "a"),
+            (table, keys, keys, "b"),
+        )
     ]
-    assert len(set(names)) == 4
-    assert names[0] == collection_name(table.copy(), keys.copy(), "a")
+    assert len(set(names)) == 5
+    assert names[0] == collection_name(table.copy(), keys.copy(), keys, "a")
 
 
 def test_what_is_missing_is_said(galleries, tmp_path, monkeypatch):

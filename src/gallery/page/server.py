@@ -14,6 +14,7 @@ from src.data import known
 from src.embed import Embedder
 from src.gallery import COLUMNS, Filters, Gallery, Hit
 from src.gallery.living import LivingGallery
+from src.gallery.page.shown import Shown
 from src.gallery.page.uploads import UploadError, read_upload
 from src.gallery.track_search import TrackFeature, TrackHit, Tracks
 from src.gallery.videos import video_at
@@ -36,30 +37,12 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_EMBEDDER = web.AppKey("embedder", Embedder)
 _LOCK = web.AppKey("lock", asyncio.Lock)
 _MAX_PIXELS = web.AppKey("max_pixels", int)
 _MAX_UPLOAD = web.AppKey("max_upload_mb", float)
 
 
-class _Shown:
-    """Gallery that is searched now, and its tracks."""
-
-    def __init__(self, gallery: Gallery | LivingGallery, feature: TrackFeature) -> None:
-        self.living = gallery if isinstance(gallery, LivingGallery) else None
-        self._gallery = gallery.gallery if isinstance(gallery, LivingGallery) else gallery
-        self._tracks = Tracks(self._gallery, feature)
-
-    @property
-    def tracks(self) -> Tracks:
-        """The tracks of the gallery as it is now."""
-        if self.living is not None and self.living.gallery is not self._gallery:
-            self._gallery = self.living.gallery
-            self._tracks = Tracks(self._gallery, self._tracks.feature)
-        return self._tracks
-
-
-_SHOWN = web.AppKey("shown", _Shown)
+_SHOWN = web.AppKey("shown", Shown)
 
 
 def make_app(
@@ -88,7 +71,7 @@ def make_app(
         tracks: See `Tracks`.
     """
     app = web.Application(middlewares=[_careful(host)], client_max_size=int(max_upload_mb * 2**20))
-    app[_SHOWN], app[_EMBEDDER] = _Shown(gallery, tracks), embedder
+    app[_SHOWN] = Shown(gallery, embedder, tracks)
     app[_LOCK], app[_MAX_PIXELS], app[_MAX_UPLOAD] = asyncio.Lock(), int(max_megapixels * 1e6), max_upload_mb
     app.router.add_get("/", _static("index.html"))
     for name in ("style.css", "page.js", "icon.svg"):
@@ -98,7 +81,7 @@ def make_app(
     app.router.add_post("/api/search", _search_upload)
     app.router.add_get(r"/api/images/{row:\d{1,12}}", _picture)
     app.router.add_get(r"/api/videos/{number:\d{1,9}}", _video)
-    if isinstance(gallery, LivingGallery):
+    if isinstance(gallery, LivingGallery) and gallery.images is not None:
         app.cleanup_ctx.append(_watched(gallery))
     return app
 
@@ -144,7 +127,8 @@ def _static(name: str) -> Handler:
 
 async def _describe(request: web.Request) -> web.Response:
     shown = request.app[_SHOWN]
-    gallery = shown.tracks.gallery
+    tracks, embedder = await shown.now()
+    gallery = tracks.gallery
     table, named = gallery.table, gallery.meta.cameras
     values = {name: sorted(set(table.loc[known(table, column), column].tolist())) for name, column in COLUMNS.items()}
     times = table["timestamp"].dropna()
@@ -158,7 +142,7 @@ async def _describe(request: web.Request) -> web.Response:
     ]
     return web.json_response(
         {
-            "name": table["dataset"].iloc[0],
+            "name": gallery.meta.data.name or table["dataset"].iloc[0],
             "count": len(gallery),
             "cameras": cameras,
             "domains": values["domain"],
@@ -166,23 +150,25 @@ async def _describe(request: web.Request) -> web.Response:
             "types": values["type"],
             "times": [times.min(), times.max()] if len(times) else None,
             "time_unit": gallery.meta.time_unit or "",
-            "needs_domain": request.app[_EMBEDDER].needs_domain,
-            "tracks": shown.tracks.any,
+            "needs_domain": embedder.needs_domain,
+            "tracks": tracks.any,
             "by_track": bool(gallery.videos),
             "living": shown.living is not None,
+            "growing": shown.living is not None and shown.living.images is not None,
+            "newest": [gallery.meta.base, gallery.meta.next_number],
             "max_upload_mb": request.app[_MAX_UPLOAD],
         }
     )
 
 
 async def _search_row(request: web.Request) -> web.Response:
-    tracks, row = request.app[_SHOWN].tracks, _number(request, "row", int, 0, None)
-    gallery = tracks.gallery
-    if row is None or row >= len(gallery):
-        raise ValueError(f"row is {row}, expected 0 to {len(gallery) - 1}.")
+    (tracks, _), number = await request.app[_SHOWN].now(), _number(request, "row", int, 0, None)
+    if number is None:
+        raise ValueError("Pass row=<the number of an image>.")
+    gallery, row = tracks.gallery, tracks.gallery.row_of(number)
     if _by_track(request):
-        return await _answer(request, gallery.features[tracks.rows_of(row)], row)
-    return await _answer(request, gallery.features[row : row + 1], row)
+        return await _answer(request, tracks, gallery.features[tracks.rows_of(row)], row)
+    return await _answer(request, tracks, gallery.features[row : row + 1], row)
 
 
 async def _search_upload(request: web.Request) -> web.Response:
@@ -190,18 +176,18 @@ async def _search_upload(request: web.Request) -> web.Response:
     if not content:
         raise UploadError("There is no picture in the request.")
     domain = request.query.get("query_domain") or None
+    tracks, embedder = await request.app[_SHOWN].now()
 
     def embed() -> np.ndarray:
         image = read_upload(content, request.app[_MAX_PIXELS])
-        return request.app[_EMBEDDER](image, domain)
+        return embedder(image, domain)
 
     async with request.app[_LOCK]:  # one at a time: the network takes all cores
         features = await asyncio.to_thread(embed)
-    return await _answer(request, features, None)
+    return await _answer(request, tracks, features, None)
 
 
-async def _answer(request: web.Request, features: np.ndarray, row: int | None) -> web.Response:
-    tracks = request.app[_SHOWN].tracks
+async def _answer(request: web.Request, tracks: Tracks, features: np.ndarray, row: int | None) -> web.Response:
     gallery = tracks.gallery
     top = _number(request, "top", int, 1, 24) or 1
     if top > MOST:
@@ -230,14 +216,20 @@ def _plain(gallery: Gallery, hit: Hit) -> dict[str, Any]:
     video = video_at([*gallery.videos.values()], facts["camera"], facts["timestamp"])
     played = None if video is None else {"number": video[0], "second": video[1]}
     linked = {"video": played, "global_id": gallery.links.get(int(gallery.table["track_id"].iloc[hit.row]))}
-    return {"row": hit.row, "score": round(hit.score, 4), "rows": [hit.row]} | linked | facts
+    number = int(gallery.numbers[hit.row])
+    return {"row": number, "score": round(hit.score, 4), "rows": [number]} | linked | facts
 
 
 def _plain_track(gallery: Gallery, hit: TrackHit) -> dict[str, Any]:
     """For JSON: the image most like the query, and when the track begins and ends."""
     times = gallery.table["timestamp"].iloc[hit.rows].dropna()
     first, last = (float(times.iloc[0]), float(times.iloc[-1])) if len(times) else (None, None)
-    span = {"rows": hit.rows, "first": first, "last": last, "time": gallery.span_text(first, last)}
+    span = {
+        "rows": gallery.numbers[hit.rows].tolist(),
+        "first": first,
+        "last": last,
+        "time": gallery.span_text(first, last),
+    }
     return _plain(gallery, Hit(hit.best, hit.score)) | span
 
 
@@ -250,16 +242,20 @@ def _by_track(request: web.Request) -> bool:
 
 async def _video(request: web.Request) -> web.StreamResponse:
     number = int(request.match_info["number"])
-    video = request.app[_SHOWN].tracks.gallery.videos.get(number)
+    tracks, _ = await request.app[_SHOWN].now()
+    video = tracks.gallery.videos.get(number)
     if video is None or not video.path.is_file():
         raise web.HTTPNotFound(text=f"The video {number} is not here.")
     return web.FileResponse(video.path)
 
 
 async def _picture(request: web.Request) -> web.Response:
-    gallery, row = request.app[_SHOWN].tracks.gallery, int(request.match_info["row"])
-    if row >= len(gallery):
-        raise web.HTTPNotFound(text=f"There is no image {row}, the last is {len(gallery) - 1}.")
+    tracks, _ = await request.app[_SHOWN].now()
+    gallery = tracks.gallery
+    try:
+        row = gallery.row_of(int(request.match_info["row"]))
+    except ValueError as error:
+        raise web.HTTPNotFound(text=str(error)) from error
     content = await asyncio.to_thread(_thumbnail, gallery, row)
     return web.Response(body=content, content_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from src.retrieval.distances.feature_distance import Metric, from_squared
@@ -16,6 +17,7 @@ from src.retrieval.exact_evaluation import block_rows
 from src.retrieval.index.entries import Found
 from src.retrieval.index.nearest import SPARE, import_faiss
 from src.retrieval.index.options import FEATURES_PER_CENTROID, codes, require_enough
+from src.retrieval.relevance import Integers
 
 _BLOCK_MB = 64  # candidates' features at once
 
@@ -42,6 +44,7 @@ class ApproximateEntries:
         self._options = options
         self._metric = metric
         self._faiss = _faiss(kind)
+        self._map_places()
 
     @classmethod
     def train(cls, kind: str, features: Tensor, options: Mapping[str, Any], metric: Metric) -> Self:
@@ -91,8 +94,29 @@ class ApproximateEntries:
         with _one_thread(self._faiss):  # threads link entries in an order of their own
             self._structure.add(array)
 
-    def search(self, query: Tensor, k: int) -> Found:
-        """The `k` nearest of each query among those that the structure looks at."""
+    def remove(self, gone: Integers) -> None:
+        """Takes entries out; those behind them move up.
+
+        Groups stay as they were learnt and only lose the entries. A graph has no such step: the rest is linked anew.
+        """
+        if self._kind == "hnsw":
+            kept = np.delete(self._structure.reconstruct_n(0, self._structure.ntotal), gone, axis=0)
+            self._structure.reset()
+            self.add(torch.from_numpy(kept))
+            return
+        total = self._structure.ntotal
+        self._structure.make_direct_map(False)  # which remove_ids does not keep
+        self._structure.remove_ids(self._faiss.IDSelectorBatch(gone))
+        moved = np.arange(total) - np.searchsorted(gone, np.arange(total))
+        lists = self._structure.invlists
+        for number in range(lists.nlist):
+            if size := lists.list_size(number):
+                places = self._faiss.rev_swig_ptr(lists.get_ids(number), size)  # in place
+                places[:] = moved[places]
+        self._map_places()
+
+    def search(self, query: Tensor, k: int, kept: NDArray[np.bool_] | None = None) -> Found:
+        """The `k` nearest of each query among those that the structure looks at, and that are kept."""
         queries = _array(query, self._metric)
         n_entries, dimension = self.shape
         wanted = min(k, n_entries) if self._kind == "ivf_pq" else min(k + SPARE, n_entries)
@@ -103,7 +127,7 @@ class ApproximateEntries:
         rows = block_rows(wanted * dimension, _BLOCK_MB)
         for start in range(0, len(queries), rows):
             part = slice(start, start + rows)
-            candidates, squares = self._candidates(queries[part], wanted)
+            candidates, squares = self._candidates(queries[part], wanted, kept)
             values = from_squared(torch.from_numpy(squares), self._metric).numpy()
             values[candidates < 0] = np.inf
             order = np.lexsort((candidates, values))[:, :k]
@@ -111,18 +135,29 @@ class ApproximateEntries:
             distances[part, : order.shape[1]] = np.take_along_axis(values, order, axis=1)
         return indices, distances
 
-    def _candidates(self, queries: np.ndarray, k: int) -> Found:
+    def _candidates(self, queries: np.ndarray, k: int, kept: NDArray[np.bool_] | None) -> Found:
         """Places that FAISS finds, and the squared distances."""
+        bits = None if kept is None or kept.all() else np.packbits(kept, bitorder="little")
+        among = {} if bits is None else {"sel": self._faiss.IDSelectorBitmap(bits)}
         if self._kind == "hnsw":
-            effort = self._faiss.SearchParametersHNSW(efSearch=max(self._options["ef_search"], k))
+            effort = self._faiss.SearchParametersHNSW(efSearch=max(self._options["ef_search"], k), **among)
         else:
-            effort = self._faiss.SearchParametersIVF(nprobe=self._options["n_probes"])
+            effort = self._faiss.SearchParametersIVF(nprobe=self._options["n_probes"], **among)
         if self._kind == "ivf_pq":
             squares, candidates = self._structure.search(queries, k, params=effort)
             return candidates, squares.clip(min=0)
-        _, candidates, features = self._structure.search_and_reconstruct(queries, k, params=effort)
+        if bits is None or self._kind == "hnsw":
+            _, candidates, features = self._structure.search_and_reconstruct(queries, k, params=effort)
+        else:  # which takes no selection
+            _, candidates = self._structure.search(queries, k, params=effort)
+            features = self._structure.reconstruct_batch(candidates.clip(min=0).ravel()).reshape(*candidates.shape, -1)
         features -= queries[:, None]
         return candidates, torch.from_numpy(features).square_().sum(dim=2).numpy()
+
+    def _map_places(self) -> None:
+        """Notes where features lie, 8 bytes each: a selection among them is reconstructed one by one."""
+        if self._kind == "ivf_flat":
+            self._structure.make_direct_map(True)
 
     def write(self, path: Path) -> None:
         """Writes everything but the options."""

@@ -33,8 +33,12 @@ class Entries(Protocol):
         """Adds finite features behind the others."""
         ...
 
-    def search(self, query: Tensor, k: int) -> Found:
-        """The `k` nearest of each query."""
+    def remove(self, gone: Integers) -> None:
+        """Takes entries out; those behind them move up."""
+        ...
+
+    def search(self, query: Tensor, k: int, kept: NDArray[np.bool_] | None = None) -> Found:
+        """The `k` nearest of each query, among those that are kept."""
         ...
 
     def write(self, path: Path) -> None:
@@ -67,10 +71,21 @@ class FlatEntries:
         """Adds finite features behind the others."""
         self._features = torch.cat([self._features, features.to(self._features)])
 
-    def search(self, query: Tensor, k: int) -> Found:
+    def remove(self, gone: Integers) -> None:
+        """Takes entries out; those behind them move up."""
+        kept = torch.ones(len(self._features), dtype=torch.bool)
+        kept[torch.from_numpy(gone)] = False
+        self._features = self._features[kept.to(self._features.device)]
+
+    def search(self, query: Tensor, k: int, kept: NDArray[np.bool_] | None = None) -> Found:
         """Exact lists, see `src.retrieval.index.nearest`."""
         query = query.to(self._features.device)
-        return search(query, self._features, k, backend=self._backend, metric=self._metric)
+        if kept is None or kept.all():
+            return search(query, self._features, k, backend=self._backend, metric=self._metric)
+        places = np.flatnonzero(kept)
+        features = self._features[torch.from_numpy(places).to(self._features.device)]
+        found, distances = search(query, features, k, backend=self._backend, metric=self._metric)
+        return np.where(found < 0, -1, np.append(places, -1)[found]), distances
 
     def write(self, path: Path) -> None:
         """Writes everything but the options."""

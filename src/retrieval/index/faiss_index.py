@@ -8,6 +8,7 @@ from typing import Any, Self, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from src.retrieval.distances.feature_distance import Features, Metric, feature_tensor, squared_norms
@@ -108,23 +109,26 @@ class Index:
         """Length of a feature."""
         return self._entries.shape[1]
 
-    def search(self, query: Features, k: int) -> Found:
+    def search(self, query: Features, k: int, kept: NDArray[np.bool_] | None = None) -> Found:
         """The `k` nearest entries of each query.
 
         Args:
             query: Embeddings `(Q, D)` of the same model.
             k: Length of the lists.
+            kept: Mask `(N,)` of the entries that may be found; None for all.
 
         Returns:
             Indices and distances `(Q, k)`, nearest first, equal distances in order of the indices; index −1 and
             distance infinity where fewer than `k` are found.
 
         Raises:
-            ValueError: If `k` is less than 1, the dimensions differ, or a feature is not finite.
+            ValueError: If `k` is less than 1, the dimensions or the mask do not fit, or a feature is not finite.
         """
         if k < 1:
             raise ValueError(f"k is {k}, expected at least 1 neighbour.")
-        return self._entries.search(self._fitting("query", query), k)
+        if kept is not None and kept.shape != (len(self),):
+            raise ValueError(f"kept has the shape {kept.shape}, expected ({len(self)},).")
+        return self._entries.search(self._fitting("query", query), k, kept)
 
     def extend(self, features: Features) -> None:
         """Adds entries; their numbers go on where the others end. Groups and codes stay as they were learnt.
@@ -136,6 +140,21 @@ class Index:
             ValueError: If the dimensions differ, or a feature is not finite.
         """
         self._entries.add(self._fitting("features", features))
+
+    def remove(self, gone: NDArray[np.int64]) -> None:
+        """Takes entries out; those behind them move up. Groups and codes stay, a graph is linked anew.
+
+        Args:
+            gone: Their numbers.
+
+        Raises:
+            ValueError: If there is no such entry.
+        """
+        gone = np.unique(np.asarray(gone, dtype=np.int64))
+        if len(gone) and not 0 <= gone[0] <= gone[-1] < len(self):
+            raise ValueError(f"The entries {gone[0]} to {gone[-1]} are not all among the {len(self)}.")
+        if len(gone):
+            self._entries.remove(gone)
 
     def _fitting(self, name: str, features: Features) -> Tensor:
         tensor = _finite(name, features)

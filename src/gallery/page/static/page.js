@@ -62,14 +62,14 @@ async function start() {
 }
 
 function about() {
-  $("about").textContent = `${gallery.count.toLocaleString("en")} pictures of ${gallery.name}${gallery.living ? ", and growing" : ""}`;
+  $("about").textContent = `${gallery.count.toLocaleString("en")} pictures of ${gallery.name}${gallery.growing ? ", and growing" : ""}`;
 }
 
 // A living gallery: what is there now is in the next search.
 async function look() {
   try {
     const now = await (await fetch("api/gallery")).json();
-    const more = now.count !== gallery.count;
+    const more = now.count !== gallery.count || String(now.newest) !== String(gallery.newest);
     Object.assign(gallery, now);
     about();
     for (const camera of gallery.cameras) {
