@@ -13,7 +13,11 @@ def main(cfg: DictConfig) -> None:
     from src.config.schema import ExportConfig
 
     check_command(cfg, ExportConfig)
-    run(cfg)
+    exported = run(cfg)
+    if cfg.card:
+        from src.runs.model_card import write_card
+
+        write_card(cfg, exported)
 
 
 if __name__ == "__main__":

@@ -193,6 +193,9 @@ class ExportConfig:
     tolerance: float
     batches: Sequence[Positive]
     repeats: Positive
+    card: bool
+    name: str | None
+    licence: str | None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from src.checkpoints.restore import restore_for_embedding, saved_transforms
 from src.data import read_image
 from src.data.table import DOMAINS
+from src.embed.hub import checkpoint_file
 from src.embed.image_input import Image, listed_images, pixels_in_memory
 from src.methods.tta import Batch
 
@@ -35,7 +36,7 @@ class Embedder:
     The classifier is dropped, so the number of training identities does not matter.
 
     Args:
-        checkpoint: A file of `src.train`.
+        checkpoint: A file of `src.train`, or a published one by its name on the hub; see `checkpoint_file`.
         device: `"auto"` (a GPU if torch sees one), `"cpu"`, `"cuda"`, `"cuda:1"`, …
         precision: `"32-true"`, `"16-mixed"` or `"bf16-mixed"`, as the trainer has it.
         batch_size: Images that go through the network together.
@@ -70,7 +71,7 @@ class Embedder:
         for name, value in (("batch_size", batch_size), ("workers", workers)):
             if value < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1.")
-        self.checkpoint = Path(checkpoint).expanduser()
+        self.checkpoint = checkpoint_file(checkpoint)
         self.device = _device(device)
         self.precision = precision
         self.method = restore_for_embedding(self.checkpoint, options).to(self.device)

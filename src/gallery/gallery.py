@@ -143,8 +143,9 @@ class Gallery:
         row = int(np.searchsorted(self.numbers, number))
         if row == len(self) or self.numbers[row] != number:
             last = self.meta.next_number - 1 if self.meta.next_number else len(self) - 1
-            gone = "was deleted" if 0 <= number <= last else f"is not there, the last is {last}"
-            raise ValueError(f"The image {number} {gone}.")
+            if 0 <= number <= last:
+                raise ValueError(f"The image {number} was deleted.")
+            raise ValueError(f"There is no image {number}, the last is {last}.")
         return row
 
     def __len__(self) -> int:

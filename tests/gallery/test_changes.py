@@ -114,7 +114,7 @@ def test_numbers_are_never_given_twice(tmp_path):
     assert gallery.row_of(10) == 8
     with pytest.raises(ValueError, match="The image 9 was deleted"):
         gallery.row_of(9)
-    with pytest.raises(ValueError, match="The image 11 is not there, the last is 10"):
+    with pytest.raises(ValueError, match="There is no image 11, the last is 10"):
         gallery.row_of(11)
 
 

@@ -164,7 +164,7 @@ async def _describe(request: web.Request) -> web.Response:
 async def _search_row(request: web.Request) -> web.Response:
     (tracks, _), number = await request.app[_SHOWN].now(), _number(request, "row", int, 0, None)
     if number is None:
-        raise ValueError("Pass row=<the number of an image>.")
+        raise ValueError("row is None, expected the number of an image.")
     gallery, row = tracks.gallery, tracks.gallery.row_of(number)
     if _by_track(request):
         return await _answer(request, tracks, gallery.features[tracks.rows_of(row)], row)

@@ -14,16 +14,20 @@ import numpy as np
 import pytest
 import torch
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
 from torch.nn import functional as F
 
 from src.data import make_table, read_image
 from src.gallery import Gallery
 from src.gallery.cameras import Camera
+from src.gallery.changes import Changes
 from src.gallery.gallery_meta import GalleryMeta
+from src.gallery.living import LivingGallery
 from src.gallery.page import make_app
 from src.gallery.videos import GalleryVideo
 from src.retrieval import Embeddings
+from tests.gallery.made_up import make, table
 
 N = 12
 
@@ -143,7 +147,7 @@ def test_filters_and_threshold(ask, gallery):
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ({"row": 99}, "expected 0 to 11"),
+        ({"row": 99}, "no image 99, the last is 11"),
         ({"row": "one"}, "row is 'one', expected a number"),
         ({}, "row is None"),
         ({"row": 0, "camera": 9}, "camera is 9, but the gallery has 1, 2, 3"),
@@ -263,3 +267,30 @@ def test_a_video_is_played_from_its_second(with_tracks, ask):
     with_tracks.videos[5].path.unlink()
     assert "The video 5 is not here" in refused(ask("/api/videos/5"), 404)
     assert json.loads(ask("/api/search", row=1, top=20)[2])["hits"][0]["video"] is None
+
+
+def test_a_page_shows_what_its_folder_has_now(tmp_path):
+    """Added, deleted: in the next answer, under numbers that stay."""
+    out, embeds = make(tmp_path, range(6))
+
+    async def look(client, **query):
+        async with client.get("/api/search", params={key: str(value) for key, value in query.items()}) as answer:
+            return answer.status, await answer.json()
+
+    async def visit():
+        living = LivingGallery(Gallery.open(out), out, embeds)
+        async with TestClient(TestServer(make_app(living, embeds))) as client:
+            status, found = await look(client, row=5)
+            assert status == 200
+            assert sorted(hit["row"] for hit in found["hits"]) == [0, 1, 2, 3, 4]
+            Changes(out).add(table([6]), embeds)
+            Changes(out).delete(lambda records: records["path"].isin(["2.jpg", "4.jpg"]).to_numpy())
+            _, found = await look(client, row=5)
+            assert sorted(hit["row"] for hit in found["hits"]) == [0, 1, 3, 6]
+            assert {hit["row"]: hit["path"] for hit in found["hits"]}[6] == "6.jpg"
+            status, said = await look(client, row=4)
+            assert (status, said["error"]) == (400, "The image 4 was deleted.")
+            async with client.get("/api/images/4") as answer:
+                assert answer.status == 404
+
+    asyncio.run(visit())
