@@ -1,5 +1,6 @@
 """Retrieval tasks over a record table: the only place that knows the rules of evaluation."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from src.data.one_image import draw_one_image
 from src.data.table import DataError, known
 
 Ignore = Literal["none", "same_camera", "same_image"]
@@ -106,10 +108,7 @@ def build_tasks(
         raise DataError(f"data.ap is {ap!r}, expected one of {', '.join(get_args(AveragePrecision))}.")
     if trials < 1:
         raise DataError(f"The number of trials is {trials}, expected at least 1.")
-    for name in names:
-        if name not in TASKS:
-            raise DataError(f"data.tasks names {name!r}, expected some of {', '.join(TASKS)}.")
-    tasks = [TASKS[name](table, name, Rules(ap, trials, seed)) for name in names]
+    tasks = [build(table, name, Rules(ap, trials, seed)) for name, build in [(name, _builder(name)) for name in names]]
     for task in tasks:
         _refuse_unanswerable(table, task)
     return tasks
@@ -154,6 +153,21 @@ def _across_domains(table: pd.DataFrame, name: str, rules: Rules) -> Task:
     direction = f"{query_domain} query → {gallery_domain} gallery"
     ignore: Ignore = "same_image" if query_domain == gallery_domain else "none"
     return Task(name, Protocol(name, direction, ignore, ap=rules.ap), (trial,))
+
+
+def _across_cameras(table: pd.DataFrame, name: str, rules: Rules) -> Task:
+    """From one camera to another: nothing to ignore, and nothing of the query's own camera to be taken for it."""
+    cameras = [int(number) for number in re.findall(r"\d+", name)]
+    seen = sorted(table.loc[known(table, "camera_id") & (table["split"] != "train"), "camera_id"].unique())
+    if missing := [camera for camera in cameras if camera not in seen]:
+        shown = f"are of the cameras {', '.join(map(str, seen))}" if seen else "have no camera"
+        raise DataError(
+            f"Task {name!r} needs test images of camera {missing[0]}, and those of data set {_dataset(table)!r} "
+            f"{shown}; choose other data.tasks."
+        )
+    query, gallery = ((table["camera_id"] == camera).to_numpy() for camera in cameras)
+    direction = f"query of camera {cameras[0]} → gallery of camera {cameras[1]}"
+    return Task(name, Protocol(name, direction, "none", ap=rules.ap), (_trial(table, name, query, gallery),))
 
 
 def _image_to_image(table: pd.DataFrame, name: str, rules: Rules) -> Task:
@@ -210,29 +224,6 @@ def _one_image(table: pd.DataFrame, name: str, rules: Rules) -> Task:
     return Task(name, protocol, tuple(trials))
 
 
-def draw_one_image(table: pd.DataFrame, rows: NDArray[np.int64], trial: int, seed: int = 0) -> NDArray[np.bool_]:
-    """Draws one image of each vehicle.
-
-    The draw depends on seed, number of the trial, vehicles and paths only, not on the order of the lists.
-
-    Args:
-        table: The record table.
-        rows: Rows to draw from, `(N,)`.
-        trial: Number of the trial, from 0.
-        seed: Seed of the draws.
-
-    Returns:
-        Whether each row is drawn, `(N,)`.
-    """
-    paths, vehicles = table["path"].to_numpy()[rows], table["vehicle_id"].to_numpy()[rows]
-    order = np.lexsort((np.unique(paths, return_inverse=True)[1], vehicles))
-    _, first, count = np.unique(vehicles[order], return_index=True, return_counts=True)
-    picks = first + (np.random.default_rng([seed, trial]).random(len(first)) * count).astype(np.int64)
-    drawn = np.zeros(len(rows), dtype=bool)
-    drawn[order[picks]] = True
-    return drawn
-
-
 #: Task name → what builds it from a table. A new data set with rules of its own adds its function here.
 TASKS: dict[str, Callable[[pd.DataFrame, str, Rules], Task]] = {
     "day_to_night": _across_domains,
@@ -244,6 +235,15 @@ TASKS: dict[str, Callable[[pd.DataFrame, str, Rules], Task]] = {
     "one_gallery_image": _one_image,
     "one_query_image": _one_image,
 }
+
+
+def _builder(name: str) -> Callable[[pd.DataFrame, str, Rules], Task]:
+    if re.fullmatch(r"camera_\d+_to_camera_\d+", name):
+        return _across_cameras
+    if name not in TASKS:
+        expected = ", ".join([*TASKS, "camera_<number>_to_camera_<number>"])
+        raise DataError(f"data.tasks names {name!r}, expected some of {expected}.")
+    return TASKS[name]
 
 
 def _trial(table: pd.DataFrame, name: str, as_query: NDArray[np.bool_], as_gallery: NDArray[np.bool_]) -> Trial:

@@ -42,6 +42,31 @@ def test_across_domains(name):
     assert task.name == task.protocol.name == name
 
 
+def test_from_one_camera_to_another():
+    table = random_table(9)
+    table.loc[::5, "camera_id"] = 12
+    there, back = build_tasks(table, ["camera_2_to_camera_12", "camera_12_to_camera_2"])
+    for task, cameras in ((there, (2, 12)), (back, (12, 2))):
+        sides = [
+            [row for row in table.index if table["split"][row] in (side, "test") and table["camera_id"][row] == camera]
+            for side, camera in zip(("query", "gallery"), cameras, strict=True)
+        ]
+        assert [task.trials[0].query.tolist(), task.trials[0].gallery.tolist()] == sides
+        assert task.protocol.ignore == "none"
+        assert task.protocol.direction == f"query of camera {cameras[0]} → gallery of camera {cameras[1]}"
+
+
+def test_a_camera_that_is_not_there_is_named():
+    with pytest.raises(
+        DataError, match=r"needs test images of camera 7, and those of data set 'set' are of .* 1, 2, 3, 4"
+    ):
+        build_tasks(random_table(9), ["camera_1_to_camera_7"])
+    with pytest.raises(DataError, match=r"needs test images of camera 1, and those of data set 'set' have no camera"):
+        build_tasks(random_table(9, camera_id=-1), ["camera_1_to_camera_2"])
+    with pytest.raises(DataError, match=r"'camera_1_to_night', expected some of .*camera_<number>_to_camera_<number>"):
+        build_tasks(random_table(9), ["camera_1_to_night"])
+
+
 @pytest.mark.parametrize(("camera", "ignore"), [(np.arange(60), "same_camera"), (-1, "same_image")])
 def test_image_to_image(camera, ignore):
     table = random_table(2, camera_id=camera)
