@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import nan
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -74,6 +75,24 @@ Tasks = dict[str, TaskRecord]
 
 
 @dataclass(frozen=True)
+class Group:
+    """Some queries of a task, such as those of one camera, that have something in the gallery to find.
+
+    Attributes:
+        mAP: Their mean average precision.
+        R1: Share of them with a match in the first place; NaN in files from before it was written.
+        queries: Their number, over all trials; None likewise.
+    """
+
+    mAP: float
+    R1: float = nan
+    queries: int | None = None
+
+
+Breakdowns = dict[str, dict[str, dict[str, Group]]]
+
+
+@dataclass(frozen=True)
 class IndexRecord:
     """Recall of an index.
 
@@ -115,7 +134,7 @@ class MetricsRecord:
         before_postprocessing: What the tasks measured without them.
         verification: Of each task, if asked for.
         index: Of an index that is not exact.
-        breakdowns: Mean AP by task, column of the table and group of queries.
+        breakdowns: Groups of queries by task, column of the table and its value.
     """
 
     tasks: Tasks
@@ -130,7 +149,7 @@ class MetricsRecord:
     before_postprocessing: Tasks = field(default_factory=dict)
     verification: dict[str, VerificationSummary] = field(default_factory=dict)
     index: IndexRecord | None = None
-    breakdowns: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    breakdowns: Breakdowns = field(default_factory=dict)
 
     @property
     def mean_ap(self) -> float:
@@ -167,7 +186,7 @@ class MetricsRecord:
             "seed": self.seed,
             **self._made_with(),
             **dict(self._optional()),
-            "breakdowns": self.breakdowns,
+            "breakdowns": as_plain(self.breakdowns),
             "config": self.config,
         }
 
@@ -178,7 +197,8 @@ class MetricsRecord:
         Raises:
             ValueError: If something is missing that every run writes.
         """
-        return record_of(cls, {**values, "models": values.get("models", [values])})
+        breakdowns = _groups(values.get("breakdowns", {}))
+        return record_of(cls, {**values, "models": values.get("models", [values]), "breakdowns": breakdowns})
 
     def _made_with(self) -> dict[str, Any]:
         """One model's entries stand beside the others, those of several in a list."""
@@ -198,6 +218,13 @@ class MetricsRecord:
             yield "verification", {name: as_plain(summary) for name, summary in self.verification.items()}
         if self.index is not None:
             yield "index", as_plain(self.index)
+
+
+def _groups(breakdowns: Any) -> Any:
+    """Groups as they are written now; once they were their mean AP alone."""
+    if isinstance(breakdowns, dict) and "mAP" not in breakdowns:
+        return {key: _groups(value) for key, value in breakdowns.items()}
+    return breakdowns if isinstance(breakdowns, dict) else {"mAP": breakdowns}
 
 
 def _entries(tasks: Tasks) -> dict[str, Any]:

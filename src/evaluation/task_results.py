@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from src.data import Task, Trial, known, training_records
-from src.evaluation.metrics_record import Scores, TaskRecord, Trials
+from src.evaluation.metrics_record import Group, Scores, TaskRecord, Trials
 from src.retrieval import (
     Context,
     Distance,
@@ -56,20 +56,29 @@ class TaskResult:
         """Share of queries with a match among the first k, averaged over the trials."""
         return float(np.mean([trial.cmc(k) for trial in self.trials]))
 
-    def breakdowns(self, table: pd.DataFrame) -> dict[str, dict[str, float]]:
-        """Mean AP of the queries of each camera, domain, colour and type, over all trials, where known and different.
+    def breakdowns(self, table: pd.DataFrame) -> dict[str, dict[str, Group]]:
+        """The queries of each camera, domain, colour and type, over all trials, where known and different.
 
         Args:
             table: The record table.
         """
         queries = np.concatenate([trial.query for trial in self.task.trials])
-        ap = pd.Series(np.concatenate([trial.ap for trial in self.trials]))
+        valid = np.concatenate([trial.valid for trial in self.trials])
+        scores = pd.DataFrame(
+            {
+                "ap": np.concatenate([trial.ap for trial in self.trials]),
+                "first": np.concatenate([trial.first_hit for trial in self.trials]) == 1,
+            }
+        )
         breakdowns = {}
         for column in ("camera_id", "domain", "colour", "type"):
-            seen = known(table, column)[queries]
-            means = ap[seen].groupby(table[column].to_numpy()[queries][seen]).mean()
-            if len(means) > 1:
-                breakdowns[column] = {str(group): float(mean) for group, mean in means.dropna().items()}
+            values, seen = table[column].to_numpy()[queries], known(table, column)[queries]
+            if len(set(values[seen])) > 1:
+                counted = scores[seen & valid]
+                breakdowns[column] = {
+                    str(value): Group(float(group["ap"].mean()), float(group["first"].mean()), len(group))
+                    for value, group in counted.groupby(values[seen & valid])
+                }
         return breakdowns
 
     def record(self) -> TaskRecord:

@@ -89,12 +89,12 @@ def log_results(
                 pairs.columns = pd.Index([f"query's {label}", f"first result's {label}", "queries", "wrong"])
                 tables[f"{label}s/{name}"] = wandb.Table(dataframe=pairs)
     groups: list[Iterable[Any]] = [
-        (name, by, group, value)
+        (name, by, value, group.queries, group.mAP, group.R1)
         for name, columns in metrics.breakdowns.items()
         for by, values in columns.items()
-        for group, value in values.items()
+        for value, group in values.items()
     ]
-    tables["groups"] = wandb.Table(["task", "by", "group", "mAP"], groups)
+    tables["groups"] = wandb.Table(["task", "by", "group", "queries", "mAP", "R1"], groups)
     pictures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob("figures/*.png"))}
     run.log(tables | pictures)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.console import Console
 
 from src.data import known
-from src.evaluation.metrics_record import MetricsRecord
+from src.evaluation.metrics_record import Group, MetricsRecord
 from src.evaluation.metrics_table import metrics_table
 from src.figures.text_table import TextTable
 from src.runs.html_page import Section
@@ -87,16 +87,23 @@ def _known(table: pd.DataFrame) -> str:
 
 
 def _breakdowns(metrics: MetricsRecord) -> Section:
-    """Mean AP of the queries of each camera, domain, colour and type: a table each, with a column a task."""
+    """The queries of each camera, domain, colour and type: a table each, with a column a task."""
     breakdowns = metrics.breakdowns
     tables = []
     for column in dict.fromkeys(column for groups in breakdowns.values() for column in groups):
-        means = {task: groups[column] for task, groups in breakdowns.items() if column in groups}
-        groups = sorted({group for mean in means.values() for group in mean}, key=_in_order)
-        rows = tuple((g, *(f"{mean[g]:.3f}" if g in mean else "–" for mean in means.values())) for g in groups)
-        tables.append(TextTable(f"mAP by {column.removesuffix('_id')} of the query", ("", *means), rows, (), 1))
+        tasks = {task: groups[column] for task, groups in breakdowns.items() if column in groups}
+        values = sorted({value for groups in tasks.values() for value in groups}, key=_in_order)
+        rows = tuple((value, *(_scores(groups.get(value)) for groups in tasks.values())) for value in values)
+        title = f"mAP / R1 (number of queries) by {column.removesuffix('_id')} of the query"
+        tables.append(TextTable(title, ("", *tasks), rows, (), 1))
     note = "Left out: the queries differ in no camera, domain, colour or type that is known."
     return Section("Results by kind of query", tables=tables, notes=() if tables else (note,))
+
+
+def _scores(group: Group | None) -> str:
+    if group is None:
+        return "–"
+    return f"{group.mAP:.3f}" if group.queries is None else f"{group.mAP:.3f} / {group.R1:.3f} ({group.queries:,})"
 
 
 def _in_order(group: str) -> tuple[int, str]:

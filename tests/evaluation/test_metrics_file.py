@@ -2,11 +2,12 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from src.data.protocols import Protocol
 from src.evaluation.metrics_file import has_metrics, mean_ap, read_metrics, write_metrics
-from src.evaluation.metrics_record import IndexRecord, MetricsRecord, Scores, TaskRecord, Trials
+from src.evaluation.metrics_record import Group, IndexRecord, MetricsRecord, Scores, TaskRecord, Trials
 from src.retrieval import DataVersion, EmbeddingsMeta, LogNormal, TripModel, VerificationSummary
 from src.retrieval.verification import EqualError
 from src.runtime.errors import ConfigError
@@ -61,13 +62,20 @@ def test_a_training_comes_back_with_all_that_it_measured(tmp_path):
         before_postprocessing={"image_to_track": replace(TASK, mAP=0.3)},
         verification={"image_to_track": VerificationSummary({"0.01": 0.5}, {"0.01": None}, EqualError(0.1, 0.2), 4, 5)},
         index=IndexRecord(8, {"image_to_track": 0.98}, "hnsw", {"m": 32}),
-        breakdowns={"image_to_track": {"camera_id": {"1": 0.25, "2": 0.5}}},
+        breakdowns={"image_to_track": {"camera_id": {"1": Group(0.25, 0.125, 8), "2": Group(0.5, 0.75, 4)}}},
     )
     content = written(tmp_path, metrics)
     more = {"steps", "untrained", "postprocessing", "before_postprocessing", "verification", "index"}
     assert set(content) == KEYS | more
     assert read_metrics(tmp_path) == metrics
     assert mean_ap(tmp_path) == 1 / 3
+
+
+def test_groups_were_once_their_mean_ap_alone(tmp_path):
+    content = written(tmp_path, PLAIN) | {"breakdowns": {"image_to_track": {"type": {"van": 0.25, "bus": 0.5}}}}
+    groups = MetricsRecord.from_dict(content).breakdowns["image_to_track"]["type"]
+    assert {value: group.mAP for value, group in groups.items()} == {"van": 0.25, "bus": 0.5}
+    assert all(group.queries is None and np.isnan(group.R1) for group in groups.values())
 
 
 def test_what_does_not_apply_is_left_out_and_one_model_stands_beside_the_rest(tmp_path):

@@ -61,7 +61,7 @@ def test_every_task_is_evaluated_over_its_rows_whatever_the_order_of_batches(sub
     assert torch.equal(metric.embeddings.features, features[metric.embeddings.rows])
 
 
-def test_breakdowns_are_means_over_the_queries_of_a_group():
+def test_breakdowns_are_of_the_queries_of_a_group():
     rng = np.random.default_rng(4)
     table = veri_table(120, rng)
     table["colour"] = rng.choice(["red", "blue", ""], 120)
@@ -75,4 +75,9 @@ def test_breakdowns_are_means_over_the_queries_of_a_group():
         assert sorted(breakdowns[column]) == groups
         for group in groups:
             own = table[column].to_numpy()[result.task.trials[0].query].astype(str) == group
-            assert breakdowns[column][group] == pytest.approx(np.nanmean(result.trials[0].ap[own]))
+            ap, first = result.trials[0].ap[own], result.trials[0].first_hit[own]
+            ap, first = ap[~np.isnan(ap)], first[~np.isnan(ap)]
+            found = breakdowns[column][group]
+            assert found.mAP == pytest.approx(ap.mean())
+            assert pytest.approx((first == 1).mean()) == found.R1
+            assert found.queries == len(ap) > 0
