@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Literal, NamedTuple, get_args
@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, get_args
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import albumentations as A
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +26,18 @@ Image = NDArray[np.uint8]
 #: The paper's mask, computed of the image as the network sees it; or the released one, of the resized image.
 Glare = Callable[[Image], Image] | Literal["released"]
 _IMAGENET_MEAN = (124, 116, 104)
+_PROBABILITIES = (
+    *("shrink", "background", "flip", "zoom", "perspective"),
+    *("colour_jitter", "blur", "jpeg", "erasing"),
+)
+#: Option with a smallest and a largest value → what lies below and what may be the largest, and what they are.
+_RANGES = {
+    "shrink_scale": (0, 1, "shares of 1"),
+    "zoom_scale": (0, 4, "factors up to 4"),
+    "perspective_scale": (0, 0.25, "shares of the sides up to 0.25"),
+    "blur_scale": (0, 1, "shares of 1"),
+    "jpeg_quality": (0, 100, "qualities from 1 to 100"),
+}
 
 
 class Transformed(NamedTuple):
@@ -55,8 +68,17 @@ class Transforms:
         background: Probability of taking the background from another training image; needs masks.
         feather: Softness of the vehicle's edge before another background, in pixels; 0 for a hard edge.
         flip: Probability of a horizontal flip.
+        zoom: Probability of making the vehicle larger or smaller in its picture, as another detector's box would.
+        zoom_scale: Smallest and largest factor, 1 for the size it has.
+        perspective: Probability of a view from a slightly other place: each corner moves.
+        perspective_scale: Smallest and largest standard deviation of that move, in shares of the image's sides.
         pad: Black pixels added on each side before cropping back to the size at a random place.
-        colour_jitter: Probability of changing brightness, contrast and saturation by up to 20 %, hue by up to 5 %.
+        colour_jitter: Probability of changing brightness, contrast, saturation and hue.
+        colour_range: By how much at most, each: shares of 1, for the hue of the colour circle.
+        blur: Probability of losing detail, as far vehicles do: the image is shrunk and enlarged again.
+        blur_scale: Smallest and largest factor by which it is shrunk.
+        jpeg: Probability of compression as JPEG.
+        jpeg_quality: Lowest and highest quality, of 100.
         erasing: Probability of random erasing.
         erasing_area: Smallest and largest share of the image that is erased.
         erasing_aspect: Smallest height to width of what is erased; the largest is its reciprocal.
@@ -83,8 +105,17 @@ class Transforms:
     background: float = 0.0
     feather: float = 0.0
     flip: float = 0.5
+    zoom: float = 0.0
+    zoom_scale: tuple[float, float] = (0.8, 1.2)
+    perspective: float = 0.0
+    perspective_scale: tuple[float, float] = (0.02, 0.08)
     pad: int = 10
     colour_jitter: float = 0.0
+    colour_range: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.05)
+    blur: float = 0.0
+    blur_scale: tuple[float, float] = (0.4, 0.9)
+    jpeg: float = 0.0
+    jpeg_quality: tuple[int, int] = (30, 90)
     erasing: float = 0.5
     erasing_area: tuple[float, float] = (0.02, 0.4)
     erasing_aspect: float = 0.3
@@ -104,12 +135,18 @@ class Transforms:
         self._check_highlights()
         if min(self.height_and_width) < 1:
             raise DataError(f"transforms.size is {self.size}, expected at least one pixel.")
-        for name in ("shrink", "background", "flip", "colour_jitter", "erasing"):
+        for name in _PROBABILITIES:
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"transforms.{name} is {getattr(self, name)}, expected a probability from 0 to 1.")
-        smallest, largest = self.shrink_scale
-        if not 0 < smallest <= largest <= 1:
-            raise DataError(f"transforms.shrink_scale is {smallest} to {largest}, expected two ascending shares of 1.")
+        for name, (lowest, highest, words) in _RANGES.items():
+            smallest, largest = getattr(self, name)
+            if not lowest < smallest <= largest <= highest:
+                raise DataError(f"transforms.{name} is {smallest} to {largest}, expected two ascending {words}.")
+        if len(self.colour_range) != 4 or not all(0 <= share <= 1 for share in self.colour_range):
+            raise DataError(
+                f"transforms.colour_range is {list(self.colour_range)}, expected four shares of 1: of brightness, "
+                "contrast, saturation and hue."
+            )
         if self.feather < 0:
             raise DataError(f"transforms.feather is {self.feather}, expected a number of pixels, 0 for a hard edge.")
         if "{path}" not in self.mask_files:
@@ -155,14 +192,19 @@ class Transforms:
         height, width = self.height_and_width
         smallest, largest = self.shrink_scale
         shrink = RandomShrink((height, width), (smallest, largest), p=self.shrink)
-        moved: list[A.BasicTransform] = [A.HorizontalFlip(p=self.flip)]
+        zoom = A.Affine(scale=self.zoom_scale, keep_ratio=True, p=self.zoom)
+        perspective = A.Perspective(self.perspective_scale, p=self.perspective)
+        moved: list[A.BasicTransform] = [A.HorizontalFlip(p=self.flip), *_possible(zoom, perspective)]
         if self.pad:
             moved += [A.Pad(self.pad, p=1), A.RandomCrop(height, width, p=1)]
-        jitter = A.ColorJitter((0.8, 1.2), (0.8, 1.2), (0.8, 1.2), (-0.05, 0.05), p=self.colour_jitter)
+        *around_one, hue = self.colour_range
+        jitter = A.ColorJitter(*((1 - share, 1 + share) for share in around_one), (-hue, hue), p=self.colour_jitter)
+        blur = A.Downscale(self.blur_scale, {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}, p=self.blur)
+        jpeg = A.ImageCompression(quality_range=self.jpeg_quality, p=self.jpeg)
         smallest, largest = self.erasing_area
         red, green, blue = self.erasing_fill
         erase = RandomErasing((smallest, largest), self.erasing_aspect, (red, green, blue), p=self.erasing)
-        painted = [step for step in (jitter, erase) if step.p > 0]
+        painted = [*_possible(jitter, blur, jpeg, erase)]
         background = BackgroundSubstitution((height, width), self.feather, p=self.background)
         return Pipeline(
             (height, width),
@@ -181,6 +223,11 @@ class Transforms:
     def height_and_width(self) -> tuple[int, int]:
         """Height and width that images are resized to."""
         return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
+
+
+def _possible(*steps: A.BasicTransform) -> Iterator[A.BasicTransform]:
+    """The steps that happen at all: one that never does would draw numbers all the same."""
+    return (step for step in steps if step.p > 0)
 
 
 class Pipeline:

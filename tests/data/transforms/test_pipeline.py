@@ -106,6 +106,74 @@ def test_jitter_changes_colours_but_no_glare_and_no_mask():
     np.testing.assert_array_equal(plain.mask, changed.mask)
 
 
+def smooth_image(size: int = 48) -> np.ndarray:
+    """A picture whose every pixel says where it is, with fine stripes in the third channel."""
+    down, right = np.mgrid[0:size, 0:size]
+    return np.stack([40 + 4 * down, 40 + 4 * right, 200 * (right % 2)], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "option", [{"zoom": 1.0}, {"perspective": 1.0}, {"zoom": 1.0, "perspective": 1.0, "zoom_scale": (0.5, 1.5)}]
+)
+def test_what_moves_pixels_moves_the_mask_with_them(option):
+    image = smooth_image()
+    mask = (image[..., 0] + image[..., 1].astype(int) > 250).astype(np.uint8)  # below one diagonal
+    pipeline = Transforms(size=48, **NO_CHANCE, **option).training()
+    for seed in range(20):
+        seen = pipeline(image, mask, seed=seed)
+        shown = seen.image[..., :2].astype(int)
+        inside = (shown > 30).all(axis=-1)  # not the black around what became smaller
+        assert (seen.mask[inside] == (shown.sum(axis=-1)[inside] > 250)).mean() > 0.95
+        assert not seen.mask[(shown == 0).all(axis=-1)].any()
+        assert not np.array_equal(seen.image, image)
+
+
+def test_zoom_scales_both_sides_by_a_factor_of_its_range_around_the_middle():
+    image = np.zeros((64, 64, 3), dtype=np.uint8)
+    image[22:42, 22:42] = 255
+    pipeline = Transforms(size=64, **NO_CHANCE, zoom=1.0, zoom_scale=(0.5, 1.5)).training()
+    sides = []
+    for seed in range(60):
+        rows, columns = np.nonzero(pipeline(image, seed=seed).image[..., 0] > 127)
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert abs(height - width) <= 1
+        assert abs(rows.mean() - 31.5) <= 1
+        sides.append(height)
+    assert 9 <= min(sides) < 13
+    assert 27 < max(sides) <= 31
+
+
+def test_blur_is_shrinking_and_enlarging():
+    image = smooth_image()
+    pipeline = Transforms(size=48, **NO_CHANCE, blur=1.0, blur_scale=(0.5, 0.5)).training()
+    smaller = cv2.resize(image, (24, 24), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(pipeline(image).image, cv2.resize(smaller, (48, 48), interpolation=cv2.INTER_LINEAR))
+
+
+def test_jpeg_is_what_a_file_of_that_quality_holds():
+    image = night_image(9, 48, 48)
+    pipeline = Transforms(size=48, **NO_CHANCE, jpeg=1.0, jpeg_quality=(40, 40)).training()
+    _, file = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 40])
+    np.testing.assert_array_equal(pipeline(image).image, cv2.imdecode(file, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def test_colours_change_by_no_more_than_their_range():
+    image = np.full((8, 8, 3), 100, dtype=np.uint8)
+    pipeline = Transforms(size=8, **NO_CHANCE, colour_jitter=1.0, colour_range=(0.4, 0, 0, 0)).training()
+    brightness = np.array([pipeline(image, seed=seed).image[0, 0, 0] for seed in range(100)])
+    assert 59 <= brightness.min() < 70
+    assert 130 < brightness.max() <= 141
+    unchanged = Transforms(size=8, **NO_CHANCE, colour_jitter=1.0, colour_range=(0, 0, 0, 0)).training()
+    np.testing.assert_allclose(unchanged(night_image(1, 8, 8), seed=3).image, night_image(1, 8, 8), atol=2)
+
+
+def test_only_training_changes_what_another_camera_would():
+    everything = {"zoom": 1.0, "perspective": 1.0, "colour_jitter": 1.0, "blur": 1.0, "jpeg": 1.0}
+    image = night_image(2)
+    plain = Transforms(size=32).evaluation()(image).image
+    np.testing.assert_array_equal(Transforms(size=32, **everything).evaluation()(image, seed=5).image, plain)
+
+
 def test_papers_glare_lines_up_with_the_moved_image_and_ignores_erasing():
     image = night_image(6)
     clean = Transforms(size=48, erasing=0.0).training()
@@ -168,6 +236,16 @@ def test_nothing_glares_by_day_but_in_the_released_code(glare, by_day):
         ({"size": (32, 0)}, r"transforms\.size is \(32, 0\)"),
         ({"flip": 1.5}, r"transforms\.flip is 1\.5, expected a probability"),
         ({"erasing": -0.1}, r"transforms\.erasing is -0\.1"),
+        ({"blur": 2}, r"transforms\.blur is 2, expected a probability"),
+        ({"zoom_scale": (1.2, 0.8)}, r"transforms\.zoom_scale is 1\.2 to 0\.8, expected two ascending factors"),
+        (
+            {"perspective_scale": (0.1, 0.6)},
+            r"transforms\.perspective_scale is 0\.1 to 0\.6, expected two ascending shares",
+        ),
+        ({"blur_scale": (0, 0.5)}, r"transforms\.blur_scale is 0 to 0\.5"),
+        ({"jpeg_quality": (0, 90)}, r"transforms\.jpeg_quality is 0 to 90, expected two ascending qualities from 1"),
+        ({"colour_range": (0.2, 0.2, 0.2)}, r"transforms\.colour_range is \[0\.2, 0\.2, 0\.2\], expected four shares"),
+        ({"colour_range": (0.2, 2, 0, 0)}, r"transforms\.colour_range is .*, expected four shares"),
     ],
 )
 def test_senseless_values_are_refused(values, message):
