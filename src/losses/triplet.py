@@ -16,6 +16,7 @@ def batch_hard_triplet(
     squared: bool = False,
     soft: bool = False,
     reduction: Reduction = "mean",
+    norm: float | None = None,
 ) -> Tensor:
     """Each sample against its farthest positive and its nearest negative in the batch.
 
@@ -29,11 +30,16 @@ def batch_hard_triplet(
         squared: Use squared distances.
         soft: Soften the hinge.
         reduction: What becomes of the anchors' costs.
+        norm: Bring all features to this Euclidean length r first. Squared distances then lie between 0 and 4 r², and
+            making all features smaller gains nothing, as it does where they have lengths of their own. None leaves them
+            as they are.
 
     Returns:
         The mean or the sum over the anchors that have a positive and a negative; zero (with a gradient of zeros)
         without any.
     """
+    if norm is not None:
+        features = norm * F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)))
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     return _hardest(features, same & ~itself, ~same, margin, squared, soft, reduction)

@@ -25,6 +25,7 @@ class BoT(ReIDMethod):
         margin: Triplet margin; None for the plain soft margin.
         squared: Triplet loss on squared distances.
         soft: Softened hinge of the triplet loss, margin included.
+        norm: Length that features are brought to for the triplet loss; None for their own.
         embedding: Test on the feature after or before the neck.
         neck: False leaves the neck out: a classifier with bias on the pooled feature, which is the embedding.
         metric_weight: Weight of the triplet loss or of what takes its place; 0 leaves it out.
@@ -44,6 +45,7 @@ class BoT(ReIDMethod):
         margin: float | None = 0.3,
         squared: bool = False,
         soft: bool = False,
+        norm: float | None = None,
         embedding: Literal["after_neck", "before_neck"] = "after_neck",
         neck: bool = True,
         metric_weight: float = 1.0,
@@ -60,6 +62,7 @@ class BoT(ReIDMethod):
         self.margin = margin
         self.squared = squared
         self.soft = soft
+        self.norm = norm
         self.embedding = embedding
         self.metric_weight = metric_weight
         self.metric_loss = metric_loss
@@ -84,4 +87,5 @@ class BoT(ReIDMethod):
             return losses
         if self.metric_loss is not None:
             return losses | {"metric": weight * self.metric_loss(pooled, label)}
-        return losses | {"triplet": weight * batch_hard_triplet(pooled, label, self.margin, self.squared, self.soft)}
+        triplet = batch_hard_triplet(pooled, label, self.margin, self.squared, self.soft, norm=self.norm)
+        return losses | {"triplet": weight * triplet}

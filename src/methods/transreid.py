@@ -32,6 +32,7 @@ class TransReID(ReIDMethod):
         side_weight: Factor λ of SIE.
         smoothing: Label smoothing ε of the cross-entropy.
         squared: Triplet loss on squared distances (Eq. 2); the released code's are not.
+        norm: Length that features are brought to for the triplet loss; None for their own.
         whole_weight: Weight of the whole image's losses.
         parts_weight: Weight of the mean of the parts' losses.
         parts_scale: Factor on the parts' features in the embedding.
@@ -53,6 +54,7 @@ class TransReID(ReIDMethod):
         side_weight: float = 3.0,
         smoothing: float = 0.0,
         squared: bool = True,
+        norm: float | None = None,
         whole_weight: float = 1.0,
         parts_weight: float = 1.0,
         parts_scale: float = 1.0,
@@ -68,6 +70,7 @@ class TransReID(ReIDMethod):
         self.side = tuple(side)
         self.smoothing = smoothing
         self.squared = squared
+        self.norm = norm
         self.whole_weight = whole_weight
         self.parts_weight = parts_weight
         self.parts_scale = parts_scale
@@ -93,7 +96,7 @@ class TransReID(ReIDMethod):
         """Cross-entropies after the necks, soft triplet losses before them."""
         out, label = self.network(batch["image"], self._side_of(batch)), batch["label"]
         entropies = [cross_entropy(logits, label, self.smoothing) for logits in out.logits]
-        triplets = [batch_hard_triplet(feature, label, None, self.squared) for feature in out.features]
+        triplets = [batch_hard_triplet(feature, label, None, self.squared, norm=self.norm) for feature in out.features]
         losses = {"cross_entropy": self.whole_weight * entropies[0], "triplet": self.whole_weight * triplets[0]}
         if self.network.jigsaw is not None:
             losses["parts_cross_entropy"] = self.parts_weight * torch.stack(entropies[1:]).mean()

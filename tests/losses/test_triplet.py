@@ -54,6 +54,22 @@ def test_batch_hard_equals_loops(squared, options, cost, reduction):
     assert loss.item() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("norm", [1.0, 2.5])
+@pytest.mark.parametrize("squared", [False, True])
+def test_features_of_one_length_are_the_same_features_shortened_by_hand(norm, squared):
+    features = random_features(8)
+    lengths = [math.sqrt(sum(x * x for x in row)) for row in features.tolist()]
+    shortened = norm * features / torch.tensor(lengths, dtype=torch.float64)[:, None]
+    options = {"margin": 0.3, "squared": squared, "soft": True}
+    loss = batch_hard_triplet(features, LABELS, **options, norm=norm)
+    assert loss.item() == pytest.approx(batch_hard_triplet(shortened, LABELS, **options).item(), abs=1e-12)
+    torch.testing.assert_close(batch_hard_triplet(0.01 * features, LABELS, **options, norm=norm), loss)
+    features.requires_grad_()
+    assert torch.autograd.gradcheck(lambda f: batch_hard_triplet(f, LABELS, **options, norm=norm), features)
+    (gradient,) = torch.autograd.grad(batch_hard_triplet(features, LABELS, **options, norm=norm), features)
+    torch.testing.assert_close((gradient * features).sum(dim=1), torch.zeros(10, dtype=torch.float64))  # no length
+
+
 def test_cross_domain_equals_loops_over_its_own_definition():
     features = random_features(5)
     domains = torch.tensor([0, 0, 1, 1, 1, 0, 1, 1, -1, 0])
