@@ -25,9 +25,9 @@ def share_holdout(cfg: DictConfig) -> None:
     if not given:
         return
     if len({*given.values()}) > 1:
-        shown = ", ".join(f"{key}.holdout={share}" for key, share in given.items())
-        raise ConfigError(f"A run holds out the same vehicles in all its stages, but {shown}; give one share.")
-    share = next(iter(given.values()))
+        shown = ", ".join(f"{key}.holdout={share} {key}.holdout_seed={seed}" for key, (share, seed) in given.items())
+        raise ConfigError(f"A run holds out the same vehicles in all its stages, but {shown}; give one share and seed.")
+    share, seed = next(iter(given.values()))
     *_, last = cfg.stages
     target_key, target = _tested(f"stages.{last}.data", cfg.stages[last].data)
     for key in given:
@@ -48,21 +48,26 @@ def share_holdout(cfg: DictConfig) -> None:
             raise ConfigError(f"stages.{name}.data reads {target.layout.root} twice; leave one, or leave holdout.")
         with open_dict(stage.data):
             stage.data.holdout = share if found else 0
+            stage.data.holdout_seed = seed
             if found and "sources" in stage.data:
                 stage.data.holdout_dataset = found[0][0]
                 for node in stage.data.sources.values():
                     node.holdout = 0  # the pool's is what counts
 
 
-def _given(cfg: DictConfig) -> dict[str, float]:
-    """Every share that is given, by its key."""
+def _given(cfg: DictConfig) -> dict[str, tuple[float, int]]:
+    """Every share that is given, with the seed of its draw, by its key."""
     nodes = {"data": cfg.data} | {f"stages.{name}.data": stage.data for name, stage in cfg.stages.items()}
     nodes |= {
         f"{key}.sources.{name}": source
         for key, node in [*nodes.items()]
         for name, source in (node.get("sources") or {}).items()
     }
-    return {key: float(node.holdout) for key, node in nodes.items() if node.get("holdout")}
+    return {
+        key: (float(node.holdout), int(node.get("holdout_seed", 0)))
+        for key, node in nodes.items()
+        if node.get("holdout")
+    }
 
 
 def _tested(key: str, data: DictConfig) -> tuple[str, DictConfig]:

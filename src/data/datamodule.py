@@ -46,6 +46,7 @@ class ReIDDataModule(LightningDataModule):
         repeat_batches: Train on the batches of the first epoch again and again.
         extra: Side data, see `src.data.layouts.extra`.
         holdout: Share of the training identities that take the place of the test set; 0 for the test set itself.
+        holdout_seed: Decides which; not the run's seed, so that runs compare.
         holdout_dataset: Of several data sets, the one whose identities those are; None for all.
         class_column: Column whose values are the classes.
         mined: Parser of more training images, which never make a test set.
@@ -90,6 +91,7 @@ class ReIDDataModule(LightningDataModule):
         repeat_batches: bool = False,
         extra: Path | str | None = None,
         holdout: Annotated[float, Between(0, 1)] = 0,
+        holdout_seed: Natural = 0,
         holdout_dataset: str | None = None,
         class_column: str = "vehicle_id",
         mined: Layout | None = None,
@@ -110,6 +112,7 @@ class ReIDDataModule(LightningDataModule):
         self._repeat_batches = repeat_batches
         self._extra = extra
         self.holdout = holdout
+        self._holdout_seed = holdout_seed
         self._holdout_dataset = holdout_dataset
         self._class_column = class_column
         self._mined = mined
@@ -145,7 +148,7 @@ class ReIDDataModule(LightningDataModule):
         if self._extra is not None:
             table = add_extra(table, self._extra, self.name)
         if self.holdout:
-            table = hold_out(table, self.holdout, dataset=self._holdout_dataset)
+            table = hold_out(table, self.holdout, self._holdout_seed, self._holdout_dataset)
         if self._mined is not None:  # last, so that all other rows keep their numbers
             table = pd.concat([table, self._mined.read()], ignore_index=True)
         train = table[table["split"] == "train"]

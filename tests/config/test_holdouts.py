@@ -68,6 +68,18 @@ def test_the_targets_held_out_vehicles_are_in_no_stage(checked, overrides):
         assert rows > 0
 
 
+@pytest.mark.parametrize("overrides", [(*POOL, "data.holdout=0.3"), (*POOL, ALONE), (*PRETRAIN, "data.holdout=0.3")])
+def test_another_seed_holds_out_other_vehicles_in_all_stages(checked, overrides):
+    key = "stages.target.data.holdout_seed" if ALONE in overrides else "data.holdout_seed"
+    *_, (_, held, _) = vehicles(checked(*overrides)).values()
+    found = vehicles(checked(*overrides, f"{key}=1"))
+    *_, (_, others, _) = found.values()
+    assert len(others) == len(held)
+    assert others != held
+    for trained, _, _ in found.values():
+        assert not trained & others
+
+
 def test_vehicles_of_other_sources_are_not_held_out(checked):
     cfg = checked(*POOL, "data.holdout=0.3")
     stage = cfg.stages.pool
@@ -88,7 +100,11 @@ def test_a_single_set_is_held_out_as_before(checked):
     [
         (
             (*POOL, "data.holdout=0.3", "stages.target.data.holdout=0.2"),
-            "the same vehicles in all its stages, but data.holdout=0.3, ",
+            "the same vehicles in all its stages, but data.holdout=0.3 data.holdout_seed=0, ",
+        ),
+        (
+            (*POOL, "data.holdout=0.3", ALONE, "data.holdout_seed=1"),
+            "data.holdout=0.3 data.holdout_seed=1, stages.target.data.holdout=0.3 stages.target.data.holdout_seed=0",
         ),
         (
             (*POOL, "+data.sources.quickstart.holdout=0.3"),
