@@ -85,6 +85,29 @@ class Average(_JoinFeatures):
 
 
 @dataclass(frozen=True)
+class CameraMeans(Step):
+    """Takes from every feature the mean of its camera's images, queries and gallery together.
+
+    What a camera's place and light put into all its images tells no vehicles apart, and is nearer to nothing in another
+    camera. The mean alone of what Zhuang et al., "Rethinking the Distribution Gap of Person Re-identification with
+    Camera-based Batch Normalization", ECCV 2020, do to all layers. It needs many images of each camera, no identity.
+    """
+
+    name = "camera_means"
+
+    def apply(self, state: State) -> State:
+        """See `Step`."""
+        self.need_features(state)
+        self.need_columns(state, "camera_id")
+        if state.context.rehearsal:
+            return state
+        cameras, codes = np.unique(state.records["camera_id"].to_numpy(), return_inverse=True)
+        of_camera = F.one_hot(torch.from_numpy(codes), len(cameras)).to(state.features)
+        means = (of_camera / of_camera.sum(dim=0)).T @ state.features
+        return replace(state, features=F.normalize(state.features - of_camera @ means))
+
+
+@dataclass(frozen=True)
 class QueryExpansion(Step):
     """Adds each query's `n` nearest gallery features to it; see `alpha_query_expansion`."""
 

@@ -303,6 +303,17 @@ def test_models_are_joined_by_their_features_or_by_their_distances(state):
         take([state, other], make_steps(["concatenate"], {"concatenate": {"weights": [1]}}))
 
 
+def test_camera_means_are_taken_from_every_feature(state):
+    features, cameras = state.features.double().numpy(), state.records["camera_id"].to_numpy()
+    left = np.zeros_like(features)
+    for row in range(len(features)):
+        same = [other for other in range(len(features)) if cameras[other] == cameras[row]]
+        left[row] = features[row] - sum(features[other] for other in same) / len(same)
+    left /= np.linalg.norm(left, axis=1, keepdims=True)
+    expected = np.linalg.norm(left[:N_QUERIES, None] - left[N_QUERIES:], axis=2)
+    np.testing.assert_allclose(ranking(state, "camera_means"), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["average", "weighted"])
 def test_reranked_tracks_of_several_models_are_added_up_and_then_expanded(state, kind):
     """Multi-domain learning's ensemble; the frames of a track come as the first model has them."""
@@ -347,6 +358,7 @@ def test_impossible_steps_are_refused_by_name(state, names, options, message):
 LACKING = [
     ("timestamp", "spatio_temporal", {}, "needs a timestamp for each test image, and 1 of 48 have none"),
     ("camera_id", "spatio_temporal", {}, "needs a camera_id"),
+    ("camera_id", "camera_means", {}, "needs a camera_id for each test image"),
     ("camera_id", "camera_verification", {"embeddings": "table"}, "needs a camera_id"),
     ("timestamp", "spatio_temporal_relation", {}, "needs a timestamp"),
     ("timestamp", "time_window", {"tau": 3}, "needs a timestamp"),
