@@ -104,7 +104,7 @@ def test_a_single_set_is_held_out_as_before(checked):
         ),
         (
             (*POOL, "data.holdout=0.3", ALONE, "data.holdout_seed=1"),
-            "data.holdout=0.3 data.holdout_seed=1, stages.target.data.holdout=0.3 stages.target.data.holdout_seed=0",
+            "holdout_seed=1, stages.target.data.holdout=0.3 stages.target.data.holdout_seed=0; give one",
         ),
         (
             (*POOL, "+data.sources.quickstart.holdout=0.3"),
