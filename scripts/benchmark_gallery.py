@@ -29,7 +29,7 @@ from src.data import make_table
 from src.embed import Embedder
 from src.gallery import Gallery
 from src.gallery.build import build_gallery
-from src.gallery.changes import Changes
+from src.gallery.gallery_changes import Changes
 from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.milvus import LITE, Milvus
 from src.methods.tta import Views

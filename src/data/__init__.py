@@ -14,7 +14,7 @@ from src.data.samplers.batch_samplers import (
 )
 from src.data.table import DataError, fingerprint, image_path, known, make_table, training_records
 from src.data.transforms.contamination import Contamination
-from src.data.transforms.pipeline import Transforms
+from src.data.transforms.image_transforms import Transforms
 
 __all__ = [
     "BatchSampler",

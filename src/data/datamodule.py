@@ -21,7 +21,7 @@ from src.data.masks import find_masks, require_masks
 from src.data.protocols import AveragePrecision, Task, build_tasks
 from src.data.samplers.batch_samplers import BatchSampler
 from src.data.table import DataError, fingerprint, known
-from src.data.transforms.pipeline import Transforms
+from src.data.transforms.image_transforms import Transforms
 from src.runtime.ranges import Between, Natural, Positive
 
 MakeSampler = Callable[..., BatchSampler]

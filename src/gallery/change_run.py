@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig
 
 from src.embed import Embedder
-from src.gallery.changes import Changes
 from src.gallery.filters import Filters, gallery_time
+from src.gallery.gallery_changes import Changes
 from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.gallery_records import own_images
 from src.gallery.milvus import LITE, Milvus

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from src.embed import Embedder
-from src.gallery.changes import Changes
 from src.gallery.gallery import Gallery
+from src.gallery.gallery_changes import Changes
 from src.gallery.gallery_records import own_images
 from src.gallery.image_keys import image_keys
 from src.gallery.query import embedder_of

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.checkpoint_file import WholeCheckpoints, load_checkpoint
-from src.data.terms import terms_of
+from src.data.data_terms import terms_of
 from src.embed.hub import HUB_FILE
 from src.evaluation.metrics_file import has_metrics, read_metrics
 from src.evaluation.metrics_record import MetricsRecord, TaskRecord

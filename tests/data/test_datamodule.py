@@ -13,7 +13,7 @@ from src.data.datamodule import ReIDDataModule
 from src.data.layouts import CSV, DayNight, Pool
 from src.data.samplers.batch_samplers import DayNightSampler, IdentitySampler, PlainSampler
 from src.data.table import DataError, fingerprint
-from src.data.transforms.pipeline import Transforms
+from src.data.transforms.image_transforms import Transforms
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ LEFT = """
 import sys
 from src.data.datamodule import ReIDDataModule
 from src.data.layouts import CSV
-from src.data.transforms.pipeline import Transforms
+from src.data.transforms.image_transforms import Transforms
 
 data = ReIDDataModule(CSV(sys.argv[1], "tiny"), [], Transforms(size=8), workers=1, eval_batch_size=1)
 data.setup("test")

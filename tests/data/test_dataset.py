@@ -9,7 +9,7 @@ from src.data.dataset import ReIDDataset, class_index, draw_seed, name_index, tr
 from src.data.images import read_image
 from src.data.samplers.batch_samplers import Draw, PlainSampler
 from src.data.table import DataError, image_path, make_table
-from src.data.transforms.pipeline import Transforms
+from src.data.transforms.image_transforms import Transforms
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from src.checkpoints.restore import build_method, restore_method
 from src.config.checks import check_config
 from src.data import ReIDDataset
 from src.data.layouts import VeRi776
-from src.data.transforms.pipeline import Transforms
+from src.data.transforms.image_transforms import Transforms
 from src.evaluation import attribute_labels as labelling
 from src.evaluation import evaluation_run as evaluation
 from src.runtime.errors import ConfigError

@@ -15,7 +15,7 @@ from src.data import DataError, fingerprint
 from src.data.datamodule import ReIDDataModule
 from src.data.layouts import CSV, Pool
 from src.data.layouts.extra import add_extra
-from src.data.transforms.pipeline import Transforms
+from src.data.transforms.image_transforms import Transforms
 from src.evaluation import evaluation_run as evaluation
 from src.evaluation import pseudo_labels as mining
 from src.retrieval import DataVersion, Embeddings, EmbeddingsMeta, Mining

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from src.gallery import Gallery
-from src.gallery.changes import Changes
+from src.gallery.gallery_changes import Changes
 from src.gallery.reembedding import reembed
 from tests.gallery.made_up import embedder, feature, make, paths, table
 

@@ -12,7 +12,7 @@ import torch
 from pymilvus import MilvusClient
 
 from src.gallery import Filters, Gallery, folding, versions
-from src.gallery.changes import Changes
+from src.gallery.gallery_changes import Changes
 from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.links import read_links, write_links
 from src.gallery.loading import Growing

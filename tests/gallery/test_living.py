@@ -13,7 +13,7 @@ import torch
 from src.data import image_path
 from src.embed import Embedder
 from src.gallery import Gallery, build
-from src.gallery.changes import Changes
+from src.gallery.gallery_changes import Changes
 from src.gallery.gallery_meta import BuiltIndex, GalleryMeta
 from src.gallery.gallery_records import own_images
 from src.gallery.links import read_links, write_links

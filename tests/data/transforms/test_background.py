@@ -16,7 +16,7 @@ from src.data.layouts import CSV
 from src.data.samplers.batch_samplers import Draw, PlainSampler
 from src.data.table import DataError, image_path, make_table
 from src.data.transforms.background import Substitution, without_vehicle
-from src.data.transforms.pipeline import Transforms
+from src.data.transforms.image_transforms import Transforms
 
 ALONE = {"flip": 0.0, "pad": 0, "erasing": 0.0, "background": 1.0}
 SIZE = 24

@@ -6,7 +6,7 @@ import pytest
 
 from src.data.table import DataError
 from src.data.transforms.highlights import glare_mask, released_glare_mask
-from src.data.transforms.pipeline import Transforms
+from src.data.transforms.image_transforms import Transforms
 
 NO_CHANCE = {"flip": 0.0, "pad": 0, "erasing": 0.0}
 

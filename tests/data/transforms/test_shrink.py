@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from src.data.table import DataError
-from src.data.transforms.pipeline import Transforms
+from src.data.transforms.image_transforms import Transforms
 
 ALONE = {"flip": 0.0, "pad": 0, "erasing": 0.0, "shrink": 1.0}
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from src.data import make_table, read_image
 from src.gallery import Gallery
 from src.gallery.cameras import Camera
-from src.gallery.changes import Changes
+from src.gallery.gallery_changes import Changes
 from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.living import LivingGallery
 from src.gallery.page import make_app
