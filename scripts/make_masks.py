@@ -17,7 +17,6 @@ import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
@@ -28,6 +27,7 @@ from src.data import image_path, read_image
 from src.networks.backbone.weights import read_state_dict
 from src.runtime.command import command
 from src.runtime.errors import ConfigError
+from src.runtime.progress import tracked
 from src.runtime.whole_files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def run(cfg: DictConfig) -> pd.DataFrame:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = model.eval().to(device)
     paths, masks = [], []
-    for row in track(table.index, "Masks", transient=True):
+    for row in tracked(table.index, "Masks", len(table)):
         path = str(table.loc[row, "path"])
         name = cfg.mask_files.replace("{path}", path.rpartition(".")[0])
         file = Path(table.loc[row, "root"]) / name

@@ -12,6 +12,7 @@ overrides to pass to src.evaluate. Embeddings of a test set are refused.
 """
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +25,7 @@ from src.evaluation.task_results import evaluate_task
 from src.retrieval import STEPS, Embeddings, make_steps, read_embeddings, same_images
 from src.retrieval.distances.spatio_temporal import trips
 from src.runtime.errors import ConfigError
+from src.runtime.progress import working
 
 Options = dict[str, dict[str, Any]]
 _ROUNDS = 3
@@ -38,7 +40,7 @@ def main(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--grid", nargs="*", default=[], metavar="STEP.OPTION=[VALUE,…]")
     parser.add_argument("--set", nargs="*", default=[], metavar="STEP.OPTION=VALUE", help="options that stay as given")
     given = parser.parse_args(arguments)
-
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # how far a long trial is
     try:
         return choose(given)
     except (ValueError, OSError) as error:
@@ -120,7 +122,9 @@ def tune(
         key = repr(candidate)
         if key not in measured:
             chosen = make_steps(steps, candidate)
-            measured[key] = float(np.mean([evaluate_task(task, models, chosen).mean_ap for task in tasks]))
+            with working(f"Trying {_shown(candidate, grid)}"):
+                scores = [evaluate_task(task, models, chosen).mean_ap for task in tasks]
+            measured[key] = float(np.mean(scores))
             print(f"{measured[key]:.4f}  {_shown(candidate, grid)}", flush=True)
         return measured[key]
 

@@ -22,6 +22,7 @@ from src.data.protocols import AveragePrecision, Task, build_tasks
 from src.data.samplers.batch_samplers import BatchSampler
 from src.data.table import DataError, fingerprint, known
 from src.data.transforms.image_transforms import Transforms
+from src.runtime.progress import working
 from src.runtime.ranges import Between, Natural, Positive
 
 MakeSampler = Callable[..., BatchSampler]
@@ -144,7 +145,8 @@ class ReIDDataModule(LightningDataModule):
         """
         if hasattr(self, "table"):
             return
-        table = self.layout.read()
+        with working(f"Reading {self.name}"):
+            table = self.layout.read()
         if self._extra is not None:
             table = add_extra(table, self._extra, self.name)
         if self.holdout:

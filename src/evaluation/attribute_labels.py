@@ -7,7 +7,6 @@ from typing import cast
 import pandas as pd
 import torch
 from omegaconf import DictConfig
-from rich.progress import track
 from torch.utils.data import DataLoader
 
 from src.checkpoints.restore import restore_method, saved_transforms
@@ -20,6 +19,7 @@ from src.evaluation.embedding import evaluation_data
 from src.methods.attributes import NamesAttributes
 from src.methods.base import ReIDMethod
 from src.runtime.errors import ConfigError
+from src.runtime.progress import tracked
 from src.runtime.whole_files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def predict(cfg: DictConfig, method: ReIDMethod, table: pd.DataFrame) -> dict[st
     labels: dict[str, list[str]] = {attribute: [] for attribute in learnt.names}
     loader = DataLoader(dataset, cfg.eval_batch_size, **loader_options(cfg.workers or 0))
     with torch.inference_mode():
-        for batch in track(loader, "Labelling", transient=True):
+        for batch in tracked(loader, "Labelling", len(loader), "batches"):
             seen = {name: value.to(device) for name, value in batch.items()}
             for attribute, logits in learnt.attribute_logits(seen).items():
                 shares, places = logits.float().softmax(dim=1).max(dim=1)

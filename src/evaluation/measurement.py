@@ -20,6 +20,7 @@ from src.figures.falling_curves import draw_falling_curves, falling_curves
 from src.figures.trips import draw_trips
 from src.retrieval import Embeddings, Index, make_steps, recall, search
 from src.runtime.provenance import git_revision, versions
+from src.runtime.progress import working
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -65,21 +66,24 @@ def measure(
     if not tasks:
         log.warning("%s has no tasks, so nothing is measured; src.submit ranks it.", first.meta.data.name)
     if plain is None and steps and len(models) == 1:
-        plain = {task.name: evaluate_task(task, models, metric=options.metric, top_k=options.top_k) for task in tasks}
+        with working("Ranking"):
+            plain = {
+                task.name: evaluate_task(task, models, metric=options.metric, top_k=options.top_k) for task in tasks
+            }
     results = plain
     if steps or options.verification or results is None:
-        results = {
-            task.name: evaluate_task(
-                task,
-                models,
-                steps,
-                metric=options.metric,
-                filter_counts=options.filter_counts,
-                top_k=options.top_k,
-                verification=options.verification,
-            )
-            for task in tasks
-        }
+        results = {}
+        for task in tasks:
+            with working(" after ".join([f"Ranking {task.name}", *([", ".join(options.steps)] if steps else [])])):
+                results[task.name] = evaluate_task(
+                    task,
+                    models,
+                    steps,
+                    metric=options.metric,
+                    filter_counts=options.filter_counts,
+                    top_k=options.top_k,
+                    verification=options.verification,
+                )
     return Measured(models, options, results, (plain or {}) if steps else {})
 
 
@@ -126,7 +130,9 @@ def write_results(
     )
     write_metrics(folder, metrics)
     if options.index.kind != "exact":
-        metrics = replace(metrics, index=_searched([result.task for result in results.values()], models[0], options))
+        with working(f"Building and searching the {options.index.kind} index"):
+            searched = _searched([result.task for result in results.values()], models[0], options)
+        metrics = replace(metrics, index=searched)
         write_metrics(folder, metrics)
     print_metrics(metrics)
     return metrics

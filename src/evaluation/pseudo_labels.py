@@ -23,6 +23,7 @@ from src.retrieval import Embeddings, Mining, kmeans_labels, mine_identities, pu
 from src.retrieval.relevance import Integers
 from src.runtime.errors import ConfigError
 from src.runtime.json_files import write_json
+from src.runtime.progress import working
 from src.runtime.trainer import build_trainer
 from src.runtime.whole_files import write_atomically
 
@@ -130,7 +131,8 @@ def mine(embeddings: Embeddings, options: Mining, file: Path, seed: int) -> None
     tracks = table["track_id"].to_numpy()[len(query) :]
     vehicles = table["vehicle_id"].to_numpy()
     n_vehicles = len(np.unique(vehicles[vehicles >= 0]))
-    labels = _labels(features, len(query), options, tracks, seed, n_vehicles)
+    with working(f"Mining identities in {len(rows):,} images"):
+        labels = _labels(features, len(query), options, tracks, seed, n_vehicles)
     roots = table["root"].unique()
     if len(roots) > 1:
         raise ConfigError(f"The test images lie in {len(roots)} folders ({', '.join(roots[:2])}, …), expected one.")
@@ -208,5 +210,5 @@ def _embed_test_set(
     method.average_over(views_of(method, cfg.retrieval))
     data = evaluation_data(method, node, tasks=[], **loading(cfg))
     evaluation = RetrievalEvaluation()
-    trainer = build_trainer(cfg.trainer, logger=False, enable_checkpointing=False, callbacks=[evaluation])
+    trainer = build_trainer(cfg.trainer, "Embedding", logger=False, enable_checkpointing=False, callbacks=[evaluation])
     return embed(method, data, trainer, evaluation, checkpoint, folder), trainer

@@ -13,6 +13,7 @@ from src.data.submission_file import MATCHES, check_submission, write_submission
 from src.evaluation.task_results import post_processed, require_same_images
 from src.retrieval import State, make_steps, rank_lists, read_embeddings
 from src.runtime.errors import ConfigError
+from src.runtime.progress import working
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +38,14 @@ def run(cfg: DictConfig) -> Path:
             f"least {MATCHES} gallery images."
         )
     steps = make_steps(cfg.retrieval.steps, cfg.retrieval)
-    state = post_processed(models, query, gallery, steps, cfg.retrieval.metric)
-    if state.images is not None:
-        raise ConfigError("retrieval.steps leaves tracks in the gallery, a submission is of images; add expand_tracks.")
     out = Path(cfg.paths.run_dir) / cfg.out
-    write_submission(out, _full_lists(state), len(gallery))
+    with working(f"Ranking {len(gallery):,} images for {len(query):,} queries"):
+        state = post_processed(models, query, gallery, steps, cfg.retrieval.metric)
+        if state.images is not None:
+            raise ConfigError(
+                "retrieval.steps leaves tracks in the gallery, a submission is of images; add expand_tracks."
+            )
+        write_submission(out, _full_lists(state), len(gallery))
     check_submission(out, len(query), len(gallery))
     log.info("%d queries in %d gallery images: %s", len(query), len(gallery), out)
     return out

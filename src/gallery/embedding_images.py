@@ -2,18 +2,16 @@
 
 import logging
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 
 from src.data import DataError, image_path, read_image
 from src.embed import Embedder
 from src.gallery.image_keys import Keys
 from src.gallery.shards import Shards
+from src.runtime.progress import working
 
 log = logging.getLogger(__name__)
 
@@ -37,20 +35,19 @@ def embed_missing(embedder: Embedder, shards: Shards, table: pd.DataFrame, keys:
         log.info("%d of %d images are embedded already.", done.sum(), len(table))
     missing = np.setdiff1d(first, np.flatnonzero(done))
     unreadable = 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("Embedding", total=len(missing))
+    with working("Embedding", len(missing), "images") as work:
         for start in range(0, len(missing), SHARD):
             rows = missing[start : start + SHARD]
             try:
-                found = _embed_rows(embedder, table, rows, partial(progress.advance, bar))
+                found = _embed_rows(embedder, table, rows, work.advance)
             except DataError:
                 problems = {row: problem for row in rows if (problem := _problem(table, row))}
                 for problem in problems.values():
                     log.warning("Left out: %s", problem)
                 unreadable += len(problems)
                 rows = np.array([row for row in rows if row not in problems], dtype=np.int64)
-                progress.update(bar, completed=start + len(problems))
-                found = _embed_rows(embedder, table, rows, partial(progress.advance, bar))
+                work.reach(start + len(problems))
+                found = _embed_rows(embedder, table, rows, work.advance)
             if found:
                 features = np.concatenate(found)
                 refuse_not_finite(features, table.iloc[rows], embedder)

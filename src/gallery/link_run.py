@@ -27,6 +27,7 @@ from src.gallery.track_linking import (
 from src.retrieval import TripModel
 from src.runtime.errors import ConfigError
 from src.runtime.json_files import write_json
+from src.runtime.progress import working
 from src.runtime.whole_files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -86,8 +87,9 @@ def run(cfg: DictConfig) -> LinkScores | None:
     gallery = Gallery.open(folder, "folder")
     tracks, everything = _tracks(gallery, cfg)
     given = None if cfg.travel is None else read_travel_times(Path(cfg.travel))
-    linker = _linker(cfg, gallery, given)
-    groups = linker(tracks, gallery.camera_distances)
+    with working(f"Linking {len(tracks):,} tracks"):
+        linker = _linker(cfg, gallery, given)
+        groups = linker(tracks, gallery.camera_distances)
     ids = np.empty(len(everything), dtype=np.int64)
     linked = np.isin(everything.numbers, tracks.numbers)
     ids[linked], ids[~linked] = groups + 1, groups.max(initial=-1) + 2 + np.arange((~linked).sum())

@@ -5,11 +5,12 @@ import logging
 import signal
 import sys
 import traceback
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
+
+from src.runtime.library_warnings import said_once
 
 log = logging.getLogger(__name__)
 
@@ -44,21 +45,9 @@ def one_sentence_errors() -> Iterator[None]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import InstantiationException
 
-    # Lightning has its own handler, and tells about every accelerator that it does not use.
-    logging.getLogger("lightning.pytorch").propagate = False
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("faiss").setLevel(logging.WARNING)
-    for harmless in (
-        ".*LeafSpec",
-        ".*exists and is not empty",
-        "The number of training batches",
-        ".*does not have many workers",
-        "Grad strides do not match",  # of 1 × 1 convolutions, channels last, under DDP: a copy
-        ".*your dataloader is not resumable",  # it is: the sampler leaves out what was trained on
-    ):
-        warnings.filterwarnings("ignore", message=harmless)
     try:
-        yield
+        with said_once():
+            yield
     except (ValueError, OSError, InstantiationException) as error:
         reason = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         if not isinstance(reason, (ValueError, OSError)):

@@ -9,15 +9,26 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from omegaconf import DictConfig
 
 from src.runtime.errors import ConfigError
+from src.runtime.progress import on_terminal
+from src.runtime.training_lines import TrainingLines
 
 
-def build_trainer(node: DictConfig, **options: Any) -> Trainer:
-    """The Lightning trainer of a node of the group `trainer`, with a stage's own options on top."""
+def build_trainer(node: DictConfig, test: str = "Test", **options: Any) -> Trainer:
+    """The Lightning trainer of a configuration.
+
+    Args:
+        node: Of the group `trainer`.
+        test: What its test is called in a log.
+        options: A stage's own, on top.
+
+    Raises:
+        ConfigError: If it asks for a GPU and there is none.
+    """
     if node.accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator=gpu, but torch sees no GPU on this machine; pass trainer=cpu.")
     if options.get("enable_progress_bar", node.get("enable_progress_bar", True)):
         # A device waits whenever a number of its is shown, so that happens when loggers ask for them anyway.
-        bar = TQDMProgressBar(max(1, node.log_every_n_steps))
-        options["callbacks"] = [*options.get("callbacks", ()), bar]
+        shown = TQDMProgressBar(max(1, node.log_every_n_steps)) if on_terminal() else TrainingLines(test)
+        options["callbacks"] = [*options.get("callbacks", ()), shown]
     # Our samplers are right under DDP; Lightning's replacement would tear the identities of a batch apart.
     return instantiate(node, use_distributed_sampler=False, num_sanity_val_steps=0, **options)

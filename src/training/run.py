@@ -107,8 +107,8 @@ def test_data(cfg: DictConfig, trained: TrainedStage) -> ReIDDataModule:
 def test_untrained(cfg: DictConfig, data: ReIDDataModule) -> Tasks:
     """The tasks' results with the backbone's pretrained features as they are: what training started from."""
     evaluation = RetrievalEvaluation(metric=cfg.retrieval.metric)
-    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = build_trainer(cfg.trainer, callbacks=[evaluation], **options)
+    options = {"logger": False, "enable_checkpointing": False}
+    trainer = build_trainer(cfg.trainer, "Untrained features", callbacks=[evaluation], **options)
     trainer.test(PretrainedFeatures(instantiate(cfg.backbone, _convert_="all")), data, verbose=False)
     return {name: result.record() for name, result in evaluation.results.items()}
 

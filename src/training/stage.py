@@ -23,6 +23,7 @@ from src.methods.base import ReIDMethod
 from src.retrieval import TripModel
 from src.runtime.trainer import build_trainer
 from src.runtime.whole_files import write_atomically
+from src.training.announcement import Announcement
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def train_stage(cfg: DictConfig, name: str, before: Progress, data: ReIDDataModu
         check_val_every_n_epoch=min(cfg.validate_every, stage.epochs),
         logger=loggers,
         # The metric first: checkpoints look at what it logs.
-        callbacks=[evaluation, *_callbacks(cfg.callbacks, folder, logged=bool(loggers))],
+        callbacks=[evaluation, Announcement(), *_callbacks(cfg.callbacks, folder, logged=bool(loggers))],
         plugins=[WholeCheckpoints()],
     )
     # The step that loggers see, so that all stages lie on one axis.

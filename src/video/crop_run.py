@@ -9,12 +9,11 @@ from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from src.data import read_image
 from src.figures.contact_sheet import TrackOnSheet, draw_contact_sheet
 from src.runtime.errors import ConfigError
+from src.runtime.progress import Progress, working
 from src.runtime.provenance import file_sha
 from src.video import cropping
 from src.video.crop_processes import crop_videos
@@ -61,14 +60,14 @@ def run(cfg: DictConfig) -> pd.DataFrame:
     write_tables(out, videos, made_by, **domains)  # says whose folder this is, from the beginning
     processes = min(os.cpu_count() or 1, len(waiting)) if cfg.processes is None else int(cfg.processes)
     written = time.monotonic()
-    with _bars() as bars:
-        tasks = {source.name: bars.add_task(source.name, total=None, speed="") for source in waiting}
+    with Progress() as shown:
+        works = {source.name: shown.begin(source.name, unit="s", rate=False) for source in waiting}
         watches = {source.name: _Watch() for source in waiting}
 
         def report(source: Source, progress: cropping.Progress) -> None:
             nonlocal written
             speed = watches[source.name].speed(progress.frames)
-            bars.update(tasks[source.name], completed=progress.seconds, total=progress.duration, speed=speed)
+            works[source.name].reach(progress.seconds, progress.duration, speed)
             if progress.crops is not None:
                 video = next(video for video in videos if video.source.name == source.name)
                 video.crops += progress.crops
@@ -166,7 +165,9 @@ def _embedder(cfg: DictConfig) -> Any:
 
 def _joined(table: pd.DataFrame, out: Path, embedder: Any, gap: float, score: float) -> pd.DataFrame:
     paths = [out / path for path in table["path"]]
-    joined = join_tracklets(table, embedder(paths, table["domain"].tolist()), gap=gap, score=score)
+    with working(f"Embedding {len(paths):,} crops"):
+        embedded = embedder(paths, table["domain"].tolist())
+    joined = join_tracklets(table, embedded, gap=gap, score=score)
     count = sum(track != first for track, first in joined.items())
     log.info("%d of %d tracks go on an earlier one of their camera.", count, len(joined))
     table = table.assign(track_id=table["track_id"].map(joined))
@@ -183,18 +184,6 @@ class _Watch:
     def speed(self, frames: int) -> str:
         self._frames += frames
         return f"{self._frames / max(time.monotonic() - self._start, 1e-3):.1f} frames/s"
-
-
-def _bars() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
 
 
 def _tell(videos: Sequence[CroppedVideo], domain: str | None) -> None:

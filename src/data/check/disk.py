@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from src.data.check.records import Finding, findings_of
 from src.data.images import read_image, read_mask
 from src.data.loader_processes import decode_in_one_thread
 from src.data.table import DataError, known
+from src.runtime.progress import tracked, working
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _TAIL = 4096  # bytes
@@ -68,10 +67,10 @@ def unreadable(images: Sequence[tuple[Path, str]], masks: Sequence[Path], worker
     """
     jobs = [*images, *((mask, None) for mask in masks)]
     if workers == 0:
-        return [problem for problem in _show(map(_problem, jobs), "Decoding", len(jobs)) if problem]
+        return [problem for problem in tracked(map(_problem, jobs), "Decoding", len(jobs)) if problem]
     with ProcessPoolExecutor(workers, initializer=decode_in_one_thread) as pool:
-        results = pool.map(_problem, jobs, chunksize=64)  # starts the processes, before the progress bar's thread
-        return [problem for problem in _show(results, "Decoding", len(jobs)) if problem]
+        results = pool.map(_problem, jobs, chunksize=64)  # starts the processes, before the progress' thread
+        return [problem for problem in tracked(results, "Decoding", len(jobs)) if problem]
 
 
 def _problem(job: tuple[Path, str | None]) -> str:
@@ -101,7 +100,7 @@ def copies(files: dict[str, int], workers: int) -> list[list[str]]:
         paths = [path for group in groups for path in group]
         places = [place for place, group in enumerate(groups) for _ in group]
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            digests = list(_show(pool.map(partial(_digest, size=size), paths), what, len(paths)))
+            digests = list(tracked(pool.map(partial(_digest, size=size), paths), what, len(paths), "files"))
         groups = _several(paths, zip(places, digests, strict=True))
     return groups
 
@@ -122,11 +121,6 @@ def _digest(path: str, size: int | None) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _show(results: Iterable, what: str, total: int) -> Iterable:
-    """A progress bar on the terminal."""
-    return track(results, what, total, console=Console(stderr=True), transient=True)
-
-
 def file_findings(
     table: pd.DataFrame, images: pd.Series, decode: bool, duplicates: bool, workers: int
 ) -> list[Finding]:
@@ -141,7 +135,8 @@ def file_findings(
     """
     findings: list[Finding] = []
     masks = table["root"].str.cat(table["mask"], sep="/")[known(table, "mask")].drop_duplicates()
-    sizes, unlisted = _on_disk(table)
+    with working("Listing files"):
+        sizes, unlisted = _on_disk(table)
     listed = pd.concat([images, masks]).drop_duplicates().tolist()
     whole = {path: sizes[path] for path in listed if sizes.get(path, 0) > 0}
     findings += findings_of(
