@@ -23,7 +23,6 @@ import pandas as pd
 from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from rich.progress import track
 
 from src.config.checks import check_command
 from src.config.schema import MakeBoxesConfig
@@ -32,6 +31,7 @@ from src.data.table import DataError
 from src.runtime.command import command
 from src.runtime.errors import ConfigError
 from src.runtime.json_files import write_json
+from src.runtime.progress import tracked
 from src.runtime.provenance import file_sha
 from src.runtime.whole_files import write_atomically
 from src.video.detections import Detections, Detector, Selection, class_numbers
@@ -70,7 +70,7 @@ def run(cfg: DictConfig) -> pd.DataFrame:
     started = written = time.monotonic()
     try:
         batches = _read_ahead(waiting, cfg.batch_size)
-        for paths, images in track(batches, "Boxes", total=-(-len(waiting) // cfg.batch_size), transient=True):
+        for paths, images in tracked(batches, "Looking for boxes", -(-len(waiting) // cfg.batch_size), "batches"):
             result.damaged += [path for path, image in zip(paths, images, strict=True) if image is None]
             whole = {path: image for path, image in zip(paths, images, strict=True) if image is not None}
             seen = vehicles(detector, selection, [*whole.values()], border=cfg.border, min_share=cfg.min_share)

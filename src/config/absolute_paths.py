@@ -33,6 +33,8 @@ def _paths(cfg: DictConfig) -> Iterator[tuple[DictConfig, str]]:
             yield from ((place, name) for name in ("root", "extra"))
             if "layout" in place:
                 yield place.layout, "root"
+    if "mlflow" in (cfg.get("logger") or {}):
+        yield cfg.logger.mlflow, "folder"
     if "backbone" in cfg:
         yield cfg.backbone, "weights"
     for stage in stages:

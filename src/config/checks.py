@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from src.config.absolute_paths import make_absolute
 from src.config.data_node import DATA_MODULE, RUN_OPTIONS
 from src.config.holdouts import share_holdout
+from src.config.logger_packages import check_loggers
 from src.config.pools import complete_pools, data_sets
 from src.config.retrieval_options import check_retrieval
 from src.config.schema import SOURCE_KEYS, Stage, TrainConfig
@@ -45,6 +46,7 @@ def check_command(cfg: DictConfig, schema: type) -> None:
     make_absolute(cfg)
     if cfg.get("data") is not None:
         _check_data("data", cfg.data)
+    check_loggers(cfg.get("logger"))
     if "trainer" in cfg:
         check_trainer(cfg.trainer)
     if "retrieval" in cfg:

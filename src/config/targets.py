@@ -13,7 +13,15 @@ from src.runtime.errors import ConfigError, did_you_mean
 
 #: Whose classes a checkpoint may name. It carries its configuration, so without this list a checkpoint from a stranger
 #: could call anything. What the user's own command line names is the user's own business.
-TARGET_PACKAGES = ("src.data.", "src.methods.", "src.networks.", "src.training.", "torch.optim.", "lightning.pytorch.")
+TARGET_PACKAGES = (
+    "src.data.",
+    "src.methods.",
+    "src.networks.",
+    "src.training.",
+    "src.evaluation.mlflow_logger.",
+    "torch.optim.",
+    "lightning.pytorch.",
+)
 #: Environment variable with the names of more packages, separated by commas.
 TRUST = "REID_TRUST"
 

@@ -20,7 +20,7 @@ _INSTEAD = {
     "fast_dev_run": "pass debug=one_batch",
     "overfit_batches": "pass debug=overfit",
     **dict.fromkeys(("limit_val_batches", "limit_test_batches", "limit_predict_batches"), _WHOLE),
-    "logger": "pass logger=csv or logger=wandb, null for none",
+    "logger": "pass logger=csv, wandb, tensorboard or mlflow, several as logger=[wandb,mlflow], null for none",
     "callbacks": "they are the group callbacks",
     "plugins": "checkpoints are written by one of its own",
     "enable_checkpointing": "the checkpoints are what a run is for",

@@ -13,12 +13,13 @@ from src.config.checks import one_or_more
 from src.config.data_node import loading
 from src.data import ReIDDataModule
 from src.evaluation.embedding import embed, embeddings_meta, evaluation_data
+from src.evaluation.loggers import open_loggers
 from src.evaluation.measurement import measure, show_results, write_results
 from src.evaluation.metrics_record import MetricsRecord
 from src.evaluation.rehearsal import rehearse
 from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.evaluation.untrained import refuse_backbone, write_untrained
-from src.evaluation.wandb_tables import open_run, run_ends_here
+from src.evaluation.wandb_tables import run_ends_here
 from src.figures.attention_maps import write_attention
 from src.figures.explanation import write_explanation
 from src.methods.base import ReIDMethod
@@ -74,7 +75,7 @@ def run(cfg: DictConfig) -> MetricsRecord | None:
         return None
     config: Any = OmegaConf.to_container(cfg, resolve=True)
     metrics = write_results(measured, run_dir, seed=cfg.seed, config=config)
-    show_results(measured, metrics, run_dir, open_run(cfg))
+    show_results(measured, metrics, run_dir, open_loggers(cfg))
     return metrics
 
 

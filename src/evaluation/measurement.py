@@ -4,26 +4,24 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from src.data import Task, build_tasks, training_records
+from src.evaluation.loggers import log_results
 from src.evaluation.metrics_file import write_metrics
 from src.evaluation.metrics_record import IndexRecord, MetricsRecord, Tasks
 from src.evaluation.metrics_table import print_metrics
 from src.evaluation.rank_list_files import choose_rank_lists, write_rank_lists
 from src.evaluation.task_results import TaskResult, evaluate_task, require_same_images
-from src.evaluation.wandb_tables import log_results
 from src.figures.curves import draw_roc
 from src.figures.falling_curves import draw_falling_curves, falling_curves
 from src.figures.trips import draw_trips
 from src.retrieval import Embeddings, Index, make_steps, recall, search
-from src.runtime.provenance import git_revision, versions
 from src.runtime.progress import working
-
-if TYPE_CHECKING:
-    from wandb import Run
+from src.runtime.provenance import git_revision, versions
 
 log = logging.getLogger(__name__)
 
@@ -138,14 +136,14 @@ def write_results(
     return metrics
 
 
-def show_results(measured: Measured, metrics: MetricsRecord, folder: Path, tracked: "Run | None" = None) -> None:
+def show_results(measured: Measured, metrics: MetricsRecord, folder: Path, loggers: Sequence[Logger] = ()) -> None:
     """Draws the pictures of a measurement, and logs numbers and pictures.
 
     Args:
         measured: What was measured.
         metrics: What was written of it.
         folder: The run's; the pictures go to `figures/`.
-        tracked: The W&B run to log to.
+        loggers: Where to log.
     """
     results, first, figures = measured.results, measured.models[0], folder / "figures"
     if "spatio_temporal" in metrics.postprocessing:
@@ -156,8 +154,8 @@ def show_results(measured: Measured, metrics: MetricsRecord, folder: Path, track
         draw_roc({name: result.curve() for name, result in verified.items()}, figures / "roc.png")
     lists = choose_rank_lists(results, first.table, measured.options.queries, measured.options.top_k)
     write_rank_lists(figures, lists, results, first.table)
-    if tracked is not None:
-        log_results(tracked, metrics, results, lists, first.table, folder)
+    if loggers:
+        log_results(loggers, metrics, results, lists, first.table, folder)
 
 
 def _searched(tasks: Sequence[Task], model: Embeddings, options: DictConfig) -> IndexRecord:

@@ -1,24 +1,22 @@
-"""Tables of a finished measurement for Weights & Biases: numbers, rank lists with pictures, who is taken for whom.
+"""Tables of a finished measurement for Weights & Biases: rank lists with pictures, who is taken for whom.
 
-The curves and the configuration come from Lightning's `WandbLogger`. docs/sweeps.md lists all names.
+The curves and the configuration come from Lightning's `WandbLogger`, the numbers from `loggers`; docs/sweeps.md lists
+all names.
 """
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import pandas as pd
-from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
 
 from src.data import image_path, known, read_image
-from src.evaluation.metrics_record import MetricsRecord, Tasks
+from src.evaluation.metrics_record import MetricsRecord
 from src.evaluation.task_results import TaskResult
 from src.figures.rank_lists import RankList
 from src.figures.style import GREEN, GREY, VERMILION
@@ -28,18 +26,6 @@ if TYPE_CHECKING:
 
 _PIXELS = 128  # longer side of a picture in a table
 _FRAME = 6
-
-
-def open_run(cfg: DictConfig) -> "Run | None":
-    """The W&B run of this process: the one of the training, or a new one if the configuration asks for it."""
-    wandb = sys.modules.get("wandb")  # imported only where somebody wants it
-    if wandb is not None and wandb.run is not None:
-        return wandb.run
-    if "wandb" not in (cfg.get("logger") or {}):
-        return None
-    logger = instantiate(cfg.logger.wandb)(save_dir=cfg.paths.run_dir)
-    logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-    return logger.experiment
 
 
 @contextmanager
@@ -54,15 +40,15 @@ def run_ends_here() -> Iterator[None]:
             wandb.finish(exit_code=code)
 
 
-def log_results(
+def log_tables(
     run: "Run",
     metrics: MetricsRecord,
     results: Mapping[str, TaskResult],
     lists: Mapping[str, list[RankList]],
     table: pd.DataFrame,
-    folder: Path,
+    pictures: Mapping[str, Path],
 ) -> None:
-    """Logs a finished measurement.
+    """Logs the tables of a finished measurement, and pictures.
 
     Args:
         run: The W&B run.
@@ -70,18 +56,10 @@ def log_results(
         results: Results of the tasks, by name.
         lists: Rank lists to show, by task.
         table: The record table.
-        folder: The run's, with its pictures.
+        pictures: Files, by what to call them.
     """
     import wandb
 
-    for name, tasks in (
-        ("final", metrics.tasks),
-        ("before_postprocessing", metrics.before_postprocessing),
-        ("untrained", metrics.untrained),
-    ):
-        run.summary.update(_numbers(name, tasks))
-    checkpoint_sha = metrics.models[0].checkpoint_sha if len(metrics.models) == 1 else None
-    run.summary.update({"checkpoint_sha": checkpoint_sha, "data": asdict(metrics.data), "git": metrics.git})
     tables = {f"rank_lists/{name}": _pictures(entries, table) for name, entries in lists.items()}
     for name, result in results.items():
         for column, label in (("camera_id", "camera"), ("domain", "domain")):
@@ -95,20 +73,7 @@ def log_results(
         for value, group in values.items()
     ]
     tables["groups"] = wandb.Table(["task", "by", "group", "queries", "mAP", "R1"], groups)
-    pictures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob("figures/*.png"))}
-    run.log(tables | pictures)
-
-
-def _numbers(name: str, tasks: Tasks) -> dict[str, float]:
-    """The tasks' numbers as W&B calls them, and their means over the tasks."""
-    flat = {
-        task: {"mAP": record.mAP, "mINP": record.mINP} | {f"rank{k}": share for k, share in record.rank.items()}
-        for task, record in tasks.items()
-    }
-    numbers = {f"{name}/{task}/{measure}": value for task, scores in flat.items() for measure, value in scores.items()}
-    for measure in next(iter(flat.values()), ()):
-        numbers[f"{name}/{measure}"] = float(np.mean([scores[measure] for scores in flat.values()]))
-    return numbers
+    run.log(tables | {name: wandb.Image(str(path)) for name, path in pictures.items()})
 
 
 def first_results(result: TaskResult, table: pd.DataFrame, column: str) -> pd.DataFrame:

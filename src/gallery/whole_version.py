@@ -18,6 +18,7 @@ from src.gallery.links import keep_links
 from src.gallery.milvus import Milvus, collection_name
 from src.gallery.versions import commit, new_index_name, one_sentence, read_unwanted, write_gallery_part, write_gone
 from src.retrieval import DataVersion, Embeddings, Index, IndexKind
+from src.runtime.progress import working
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,8 @@ def _saved_index(
 ) -> BuiltIndex:
     if kind in ("exact", "torch"):  # these two search the features themselves
         return BuiltIndex(kind)
-    index = Index.build(features, kind, built_from={"checkpoint_sha": about.checkpoint_sha}, **(options or {}))
+    with working(f"Building the {kind} index"):
+        index = Index.build(features, kind, built_from={"checkpoint_sha": about.checkpoint_sha}, **(options or {}))
     built = BuiltIndex(kind, dict(index.options), new_index_name())
     with one_sentence(folder):
         index.save(folder / built.folder)

@@ -48,9 +48,9 @@ class Announcement(Callback):
         self._steps += 1
         if self._steps == 1:  # the first one is slower than others
             self._began = time.monotonic()
-        if self._steps == _TIMED:
+        left = (trainer.max_epochs or 0) * trainer.num_training_batches - trainer.fit_loop.total_batch_idx - 1
+        if self._steps == _TIMED and left:
             per_step = (time.monotonic() - self._began) / (_TIMED - 1)
-            left = (trainer.max_epochs or 0) * trainer.num_training_batches - trainer.fit_loop.total_batch_idx - 1
             whole = f"the other {left:,} take about {duration(per_step * left)}, validations aside"
             _say(f"A step takes {per_step:.2f} s: {whole}.")
 

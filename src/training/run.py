@@ -19,7 +19,7 @@ from src.evaluation.embedding import embed
 from src.evaluation.measurement import measure, show_results, write_results
 from src.evaluation.metrics_record import MetricsRecord, Tasks
 from src.evaluation.retrieval_callback import RetrievalEvaluation
-from src.evaluation.wandb_tables import open_run, run_ends_here
+from src.evaluation.wandb_tables import run_ends_here
 from src.figures.curves import draw_curves
 from src.methods.pretrained import PretrainedFeatures
 from src.runtime.errors import ConfigError
@@ -89,7 +89,7 @@ def test(cfg: DictConfig, trained: TrainedStage) -> MetricsRecord | None:
     metrics = write_results(
         measured, run_dir, seed=cfg.seed, config=config, steps=trained.progress.steps, untrained=untrained
     )
-    show_results(measured, metrics, run_dir, open_run(cfg))
+    show_results(measured, metrics, run_dir, trainer.loggers)
     return metrics
 
 
