@@ -45,8 +45,8 @@ class TrainingLines(ProgressBar):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begins an epoch, or what of it a stop has left."""
-        had = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        steps = trainer.num_training_batches - had
+        had = trainer.fit_loop.epoch_loop.batch_progress.current.ready  # of a whole epoch before, or of this one
+        steps = trainer.num_training_batches - had % trainer.num_training_batches
         self._begin(f"Epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", steps, "steps")
 
     def on_train_batch_end(

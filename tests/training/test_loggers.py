@@ -12,6 +12,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.config.checks import check_config
+from src.runtime import progress
 from src.runtime.errors import ConfigError
 from src.training import announcement
 from src.training import run as stages
@@ -24,7 +25,7 @@ SMALL = (
 )
 TWO = (
     *SMALL,
-    *("logger=[tensorboard,mlflow]", "data=quickstart", "epochs=2", "validate_every=1", "stages=pool_then_target"),
+    *("logger=[tensorboard,mlflow]", "data=quickstart", "epochs=3", "validate_every=1", "stages=pool_then_target"),
     *("data@stages.target.data=quickstart_veri", "stages.target.epochs=1", "compare_untrained=true"),
     *("stages.target.optim.schedule.milestones=[]", "stages.target.optim.schedule.factors=[]"),
 )
@@ -44,6 +45,7 @@ def test_a_run_that_was_stopped_is_one_run_everywhere_and_never_silent(checked, 
     cfg = checked(*TWO, f"paths.output_dir={tmp_path}/outputs")
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(announcement, "_TIMED", 2)
+    monkeypatch.setattr(progress, "PAUSE", 0.02)
 
     class InterruptionError(RuntimeError):
         pass
@@ -91,13 +93,15 @@ def test_a_run_that_was_stopped_is_one_run_everywhere_and_never_silent(checked, 
     lines = iter(said)
     for pattern in (
         r"Weights of stage pool: tf_efficientnet_lite0 has the installed package's ImageNet weights; random: ",
-        r"Stage pool, 2 epochs on quickstart: quickstart: 887 train",
-        r"BoT: \d\.\d of \d\.\d million parameters are trained; 2 epochs of 2 steps of 8 images, 2 validations, on ",
-        r"A step takes [\d.]+ s: the other 2 take about \d+ s, validations aside\.",
+        r"Stage pool, 3 epochs on quickstart: quickstart: 887 train",
+        r"BoT: \d\.\d of \d\.\d million parameters are trained; 3 epochs of 2 steps of 8 images, 3 validations, on ",
+        r"A step takes [\d.]+ s: the other 4 take about \d+ s, validations aside\.",
         r"Validation after epoch 1: mAP 0\.\d{3}, .*, 336 images in \d+ s, at most [\d.]+ GB\.",
-        r"Epoch 1 of 2: loss [\d.]+ \(.*cross_entropy .*\), [\d.]+ images/s, about .* left, at most [\d.]+ GB\.",
-        r"Stage pool, 2 epochs on quickstart",  # resumed
-        r"Epoch 2 of 2: loss [\d.]+ \(.*\), [\d.]+ images/s, at most",
+        r"Epoch 1 of 3: loss [\d.]+ \(.*cross_entropy .*\), [\d.]+ images/s, about .* left, at most [\d.]+ GB\.",
+        r"Stage pool, 3 epochs on quickstart",  # resumed
+        r"Epoch 2 of 3: loss [\d.]+ \(.*\), [\d.]+ images/s, about",
+        r"Epoch 3 of 3: 1 of 2 steps \(50%\), loss [\d.]+, [\d.]+ images/s, about .* left, at most [\d.]+ GB\.",
+        r"Epoch 3 of 3: loss [\d.]+ \(.*\), [\d.]+ images/s, at most",
         r"Stage target, 1 epochs on quickstart_veri",
         r"Epoch 1 of 1: ",
         r"Test: mAP 0\.\d{3}, ",
