@@ -23,7 +23,7 @@ RED = (220, 30, 30)
 class Reds:
     """Finds red areas as cars, in pixels; the score is the area's share of the image."""
 
-    names = ("person", "car")
+    names = ("person", "car", "motorcycle", "bus", "truck")
 
     def __init__(self) -> None:
         self.seen = 0
@@ -76,8 +76,8 @@ def make(composed, cars, tmp_path, monkeypatch):
     detector = Reds()
     monkeypatch.setattr(make_boxes, "make_detector", lambda *_, **__: detector)
 
-    def run(*overrides):
-        given = ("data=csv", f"data.root={cars}", "detector=reds", f"out={tmp_path}/boxes.csv", "batch_size=2")
+    def run(*overrides, data=("data=csv", f"data.root={cars}")):
+        given = (*data, "detector=reds", f"out={tmp_path}/boxes.csv", "batch_size=2")
         return make_boxes.run(composed(*given, *overrides, config="make_boxes"))
 
     return run, detector
@@ -147,16 +147,16 @@ def test_what_was_found_before_a_failure_is_kept(make, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("~data",), "Whose boxes"),
-        (("data=vehiclenet",), r"vehiclenet is a pool; make the boxes of each of its sources"),
-        (("choose=biggest",), "choose is 'biggest', expected largest, central or score"),
-        (("classes=[lorry]",), "classes has 'lorry', but the detector knows person, car"),
-        (("min_share=2",), "min_share is 2, expected a number from 0"),
+        ({"data": ()}, "Whose boxes"),
+        ({"data": ("data=vehiclenet",)}, "vehiclenet is a pool; make the boxes of each of its sources"),
+        (["choose=biggest"], "choose is 'biggest', expected largest, central or score"),
+        (["classes=[lorry]"], "classes has 'lorry', but the detector knows person, car, motor"),
+        (["min_share=2"], "min_share is 2, expected a number from 0"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(make, overrides, message):
     with pytest.raises(ConfigError, match=message):
-        make[0](*overrides)
+        make[0](**overrides) if isinstance(overrides, dict) else make[0](*overrides)
 
 
 def test_boxes_of_a_real_detector_are_where_the_vehicles_are(quickstart_veri, shared):  # noqa: F811
