@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from textwrap import wrap
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import default_collate
 
-from src.data import ReIDDataset
+from src.data import ReIDDataset, known
 from src.figures.style import GREY, styled
 from src.methods.base import ReIDMethod, Step
 
@@ -64,11 +64,14 @@ def day_and_night(table: pd.DataFrame, count: int, glare: Callable[[int], int]) 
         count: How many rows.
         glare: How much a row's image glares.
     """
+    of_known = table[known(table, "vehicle_id")]
     by_domain = {
-        domain: {vehicle: [*group.index] for vehicle, group in table[table["domain"] == domain].groupby("vehicle_id")}
+        domain: {
+            vehicle: [*group.index] for vehicle, group in of_known[of_known["domain"] == domain].groupby("vehicle_id")
+        }
         for domain in ("day", "night")
     }
-    both = [vehicle for vehicle in by_domain["day"] if vehicle in by_domain["night"] and vehicle >= 0]
+    both = [vehicle for vehicle in by_domain["day"] if vehicle in by_domain["night"]]
     if not both:
         return [int(row) for row in table.index[_spread(len(table), count)]]
     chosen: list[int] = []
@@ -100,7 +103,8 @@ def draw_steps(images: np.ndarray, names: Sequence[str], steps: Sequence[Step], 
     head = _LINE * max((len(heading + text) for _, _, heading, text in headings), default=0) + _TITLES
     tops = _starts([name.partition("\n")[2] for name in names], tall, head)
     size = np.array([lefts[-1] + _TILE + _MARGIN, tops[-1] + tall + _FOOT])
-    figure = Figure(figsize=(float(size[0]), float(size[1])), layout="none")
+    figure = Figure(figsize=(float(size[0]), float(size[1])))
+    figure.set_layout_engine("none")
 
     def place(left: float, top: float, wide: float, high: float) -> tuple[float, float, float, float]:
         return (left / size[0], 1 - (top + high) / size[1], wide / size[0], high / size[1])
@@ -113,18 +117,20 @@ def draw_steps(images: np.ndarray, names: Sequence[str], steps: Sequence[Step], 
         tile.imshow(image)
         figure.text((_LEFT - 0.08) / size[0], 1 - (top + tall / 2) / size[1], name, fontsize=8, ha="right", va="center")
     for step, left, column in zip(steps, lefts[1:], tiles.T[1:], strict=True):
-        norm = Normalize(*_limits(step, steps))
+        limits = _limits(step, steps)
+        norm = Normalize(*limits)
         column[0].set_title(f"{step.title}\n{step.formula}", fontsize=8, loc="center")
         for tile, overlay in zip(column, _enlarged(step.maps, height, width), strict=True):
             tile.imshow(overlay, cmap=_COLOURS, norm=norm)
         scale = figure.add_axes(place(left, tops[-1] + tall + 0.08, _TILE, 0.07))
         bar = figure.colorbar(ScalarMappable(norm, _COLOURS), cax=scale, orientation="horizontal")
-        bar.set_ticks([norm.vmin, norm.vmax], labels=[f"{norm.vmin:.2g}", f"{norm.vmax:.2g}"], fontsize=7)
-        for label, side in zip(scale.get_xticklabels(), ("left", "right"), strict=True):
-            label.set_horizontalalignment(side)
+        bar.set_ticks(limits, labels=[f"{limit:.2g}" for limit in limits], fontsize=7)
+        low, high = scale.get_xticklabels()
+        low.set_horizontalalignment("left")
+        high.set_horizontalalignment("right")
     for left, right, heading, text in headings:
         for number, line in enumerate(heading + text):
-            look = {"fontsize": 9, "weight": "bold"} if number < len(heading) else {"fontsize": 7.5, "color": GREY}
+            look: Any = {"fontsize": 9, "weight": "bold"} if number < len(heading) else {"fontsize": 7.5, "color": GREY}
             figure.text(left / size[0], 1 - (_MARGIN + _LINE * number) / size[1], line, va="top", **look)
         rule = [1 - (head - 0.4) / size[1]] * 2
         figure.add_artist(Line2D([left / size[0], right / size[0]], rule, color=GREY, linewidth=0.8))
