@@ -13,6 +13,7 @@ from src.data.transforms.background import BackgroundSubstitution
 from src.data.transforms.contamination import Contamination
 from src.data.transforms.erasing import RandomErasing
 from src.data.transforms.highlights import Grey, glare_mask
+from src.data.transforms.jpeg import JPEG
 from src.data.transforms.pipeline import Glare, Pipeline
 from src.data.transforms.shrink import RandomShrink
 
@@ -177,7 +178,7 @@ class Transforms:
         *around_one, hue = self.colour_range
         jitter = A.ColorJitter(*((1 - share, 1 + share) for share in around_one), (-hue, hue), p=self.colour_jitter)
         blur = A.Downscale(self.blur_scale, {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}, p=self.blur)
-        jpeg = A.ImageCompression(quality_range=self.jpeg_quality, p=self.jpeg)
+        jpeg = JPEG(quality_range=self.jpeg_quality, p=self.jpeg)
         smallest, largest = self.erasing_area
         red, green, blue = self.erasing_fill
         erase = RandomErasing((smallest, largest), self.erasing_aspect, (red, green, blue), p=self.erasing)
