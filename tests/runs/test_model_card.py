@@ -9,6 +9,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 
+from src.checkpoints import exporting
 from src.embed import Embedder
 from src.evaluation.metrics_file import read_metrics
 from src.evaluation.metrics_record import MetricsRecord
@@ -43,24 +44,21 @@ def run(untrained, tmp_path):
     return checkpoint
 
 
-def export(command, checkpoint, *more):
-    done = command(
-        "src.export",
-        f"checkpoint={checkpoint}",
-        "out=published/car",
-        "format=torchscript",
-        "repeats=1",
-        "batches=[1]",
-        "card=true",
-        *more,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+@pytest.fixture
+def export(composed, tmp_path):
+    """Exports with a card; returns its folder."""
+
+    def make(checkpoint, *more):
+        out = tmp_path / "published/car"
+        said = (f"checkpoint={checkpoint}", f"out={out}", "format=torchscript", "repeats=1", "batches=[1]", "card=true")
+        cfg = composed(*said, *more, config="export")
+        return model_card.write_card(cfg, exporting.run(cfg)).parent
+
+    return make
 
 
-def test_the_card_says_what_the_runs_files_say(run, command, tmp_path, quickstart):
-    export(command, run, "licence=cc-by-nc-4.0", "name=day-night-car")
-    folder = tmp_path / "published"
+def test_the_card_says_what_the_runs_files_say(run, export, quickstart):
+    folder = export(run, "licence=cc-by-nc-4.0", "name=day-night-car")
     card = ModelCard.load(folder / "README.md")
     assert card.data.license == "cc-by-nc-4.0"
     assert card.data.model_name == "day-night-car"
@@ -90,17 +88,16 @@ def test_the_card_says_what_the_runs_files_say(run, command, tmp_path, quickstar
     np.testing.assert_array_equal(Embedder(folder, device="cpu")(image), Embedder(run, device="cpu")(image))
 
 
-def test_without_numbers_and_licence_it_says_so(run, command, tmp_path):
+def test_without_numbers_and_licence_it_says_so(run, export, caplog):
     changed = torch.load(run, weights_only=True)
     torch.save(changed | {"more": 1}, run)  # another file than was measured
-    done = export(command, run)
-    text = (tmp_path / "published/README.md").read_text()
+    text = (export(run) / "README.md").read_text()
     front = yaml.safe_load(text.split("---")[1])
     assert "model-index" not in front
     assert "license" not in front
     assert "None are known: there was no metrics.json" in text
     assert "The licence of the weights is left open" in text
-    assert "the card says no numbers" in done.stdout + done.stderr
+    assert "the card says no numbers" in caplog.text
 
 
 def test_a_method_that_must_know_the_night_is_loaded_with_it(run):
