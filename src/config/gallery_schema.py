@@ -23,6 +23,9 @@ class IndexConfig:
     reembed: bool
     splits: Sequence[str]
     domain: Literal["day", "night"] | None
+    blur: str | None
+    blur_names: Any
+    blur_score: Share
     cameras: str | None
     time_unit: str
     kind: str

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from src.checkpoints.restore import options_at_test
 from src.data import DataError
 from src.embed import Embedder
+from src.gallery.blurred_copies import Find, blurred_copies, forget_copies
 from src.gallery.cameras import read_cameras
 from src.gallery.embedding_images import embed_missing, refuse_not_finite
 from src.gallery.gallery import STORES
@@ -38,11 +39,12 @@ log = logging.getLogger(__name__)
 _SHOWN = 5  # paths in a message
 
 
-def run(cfg: DictConfig) -> Embeddings:
+def run(cfg: DictConfig, find: Find | None = None) -> Embeddings:
     """Embeds what is not embedded yet, and writes the folder.
 
     Args:
         cfg: The configuration of `src.index`.
+        find: What to blur in each picture; see `blurred_copies`.
 
     Returns:
         What the folder holds.
@@ -65,7 +67,7 @@ def run(cfg: DictConfig) -> Embeddings:
     if cfg.domain is not None:
         table["domain"] = table["domain"].where(table["domain"] != "", cfg.domain)
     cameras = {} if cfg.cameras is None else read_cameras(Path(cfg.cameras))
-    about = GalleryMeta(time_unit=cfg.time_unit, cameras=cameras)
+    about = GalleryMeta(time_unit=cfg.time_unit, cameras=cameras, blurred=find is not None)
     if cfg.images is not None:
         about = with_videos(about, Path(cfg.images))
     embedder = Embedder(
@@ -76,7 +78,11 @@ def run(cfg: DictConfig) -> Embeddings:
         workers=cfg.workers,
     )
     out = Path(cfg.out)
+    if (out / META_FILE).is_file() and read_meta(out, GalleryMeta).blurred and find is None:
+        raise ConfigError(f"The pictures of {out} are blurred; pass blur=… again, or another folder as out.")
     milvus = milvus_of(cfg, out) if cfg.store == "milvus" else None  # before the work too
+    if find is not None:
+        table = blurred_copies(table, find, Path(cfg.blur), out)
     return build_gallery(
         table, embedder, out, about, distances, kind=cfg.kind, options=cfg.options, milvus=milvus, uri=cfg.milvus.uri
     )
@@ -120,8 +126,10 @@ def build_gallery(
         keys, shards = image_keys(table), Shards(out, made_by(sha, embedder.precision))
         slots = None if before is None else read_slots(out, before)
         there = np.empty(0, dtype=np.int64) if slots is None else slots.keys[slots.alive]
+        earlier = table[:0]
         if before is not None and slots is not None:
-            _report_vanished(read_records(out, before, slots, slots.alive), table)
+            earlier = read_records(out, before, slots, slots.alive)
+            _report_vanished(earlier, table)
         embed_missing(embedder, shards, table, keys, there)
         known, features = shards.known()
         if before is not None and slots is not None:
@@ -143,6 +151,7 @@ def build_gallery(
             out, images, keys, np.sort(numbers), before=before, kind=kind, options=options, milvus=milvus, uri=uri
         )
         shards.clear()
+        forget_copies(out, earlier, table)
     return found
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig
 
 from src.embed import Embedder
+from src.gallery.blurred_copies import Find, blurred_copies
 from src.gallery.filters import Filters, gallery_time
 from src.gallery.gallery_changes import Changes
 from src.gallery.gallery_meta import GalleryMeta
@@ -36,11 +37,12 @@ def changes_asked(cfg: DictConfig) -> list[str]:
     return [name for name, value in given.items() if value is not None]
 
 
-def run(cfg: DictConfig) -> None:
+def run(cfg: DictConfig, find: Find | None = None) -> None:
     """Changes a gallery: adds first, then deletes, then writes it anew.
 
     Args:
         cfg: The configuration of `src.index`.
+        find: What to blur in each picture that is added; see `blurred_copies`.
 
     Raises:
         ConfigError: If an option is wrong, or the folder is no gallery.
@@ -55,6 +57,11 @@ def run(cfg: DictConfig) -> None:
     if not (out / META_FILE).is_file():
         raise ConfigError(f"out={out} is no gallery yet; build it first: src.index checkpoint=… images=… out=….")
     meta = read_meta(out, GalleryMeta)
+    if cfg.add is not None and meta.blurred != (find is not None):
+        raise ConfigError(
+            f"The pictures of {out} are {'' if meta.blurred else 'not '}blurred; "
+            + ("pass blur=… with add= too." if meta.blurred else "leave blur= away, or index them anew.")
+        )
     milvus = None
     if meta.milvus is not None:
         milvus = Milvus(cfg.milvus.uri or meta.milvus.uri or str(out / LITE), cfg.milvus.token)
@@ -71,6 +78,8 @@ def run(cfg: DictConfig) -> None:
         table = own_images(Path(cfg.add), "add")
         if cfg.domain is not None:
             table["domain"] = table["domain"].where(table["domain"] != "", cfg.domain)
+        if find is not None:
+            table = blurred_copies(table, find, Path(cfg.blur), out)
         count = changes.add(table, embedder_of(meta, cfg.checkpoint, cfg.device, **options), Path(cfg.add))
         log.info("%d of %d images are new and were added: %s", count, len(table), out)
     for choice in choices:

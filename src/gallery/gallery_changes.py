@@ -14,6 +14,7 @@ from torch import Tensor
 
 from src.data import fingerprint
 from src.embed import Embedder
+from src.gallery.blurred_copies import forget_copies
 from src.gallery.embedding_images import embed_missing
 from src.gallery.folding import as_one_part, grown_index, needs_folding
 from src.gallery.gallery_meta import GalleryMeta
@@ -119,7 +120,8 @@ class Changes:
         """
         with writing(self._folder):
             meta, slots = self._read()
-            chosen = choose(read_records(self._folder, meta, slots, slots.alive))
+            records = read_records(self._folder, meta, slots, slots.alive)
+            chosen = choose(records)
             if not chosen.any():
                 return 0
             places = np.flatnonzero(slots.alive)[chosen]
@@ -130,6 +132,7 @@ class Changes:
             slots.alive[places] = False
             gone = write_gone(self._folder, np.flatnonzero(~slots.alive), unwanted)
             self._commit(replace(meta, gone=gone, data=_changed(meta, str(slots.numbers[places]))), slots, there)
+            forget_copies(self._folder, records[chosen], records[~chosen])
         return len(places)
 
     def fold(self) -> None:

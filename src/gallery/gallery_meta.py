@@ -45,6 +45,7 @@ class GalleryMeta(EmbeddingsMeta):
         cameras: By number, where their names and places were given.
         videos: What `src.crop` said of each that the images are from.
         milvus: Its copy in Milvus, if it has one.
+        blurred: Whether its pictures are copies without plates and faces.
         base: Of which building this is a later version; empty in galleries from before there were any.
         next_number: Of the next image that is added.
     """
@@ -54,6 +55,7 @@ class GalleryMeta(EmbeddingsMeta):
     cameras: dict[int, Camera] = field(default_factory=dict)
     videos: tuple[dict[str, Any], ...] = ()
     milvus: Collection | None = None
+    blurred: bool = False
     base: str = ""
     next_number: int = 0
 

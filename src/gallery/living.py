@@ -40,6 +40,8 @@ class LivingGallery:
     def __init__(
         self, gallery: Gallery, folder: Path, embedder: Embedder, images: Path | None = None, seconds: float = 10
     ) -> None:
+        if images is not None and gallery.meta.blurred:
+            raise ConfigError(f"{folder} has blurred pictures, which watch= cannot make; use src.index add=… blur=….")
         self.gallery, self.embedder, self.images = gallery, embedder, images
         self._folder, self._seconds = folder, seconds
         self._changes = None if images is None else Changes(folder, gallery.milvus)
