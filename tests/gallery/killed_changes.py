@@ -34,9 +34,9 @@ def kill_at(place):
 
 def run(folder):
     kind = "hnsw"
-    out, embeds = make(folder, range(12), kind)
+    out, embeds = make(folder, range(24), kind)
     other = embedder(folder, "two")
-    there, salt, killed, next_one = {*range(12)}, "one", 0, 100
+    there, salt, killed, next_one = {*range(24)}, "one", 0, 100
     changes = ("delete", "add", "fold", "reembed")
     for change in changes:
         for place in range(200):

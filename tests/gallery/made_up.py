@@ -37,7 +37,9 @@ class MadeUp:
     checkpoint: Path
     precision: str = "32-true"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    method: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(views=Views()))
+    method: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(views=Views(), provenance={}, test_options=())
+    )
     seen: list = field(default_factory=list)
 
     def batches(self, paths, domains, boxes):
