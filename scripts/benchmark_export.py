@@ -16,7 +16,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from src.checkpoints import exporting
-from src.checkpoints.exporting import ENDINGS, Exportable, Run, load_exported, random_input
+from src.checkpoints.engines import Run
+from src.checkpoints.exportable import Exportable, random_input
+from src.checkpoints.exporting import ENDINGS, load_exported
 from src.embed import Embedder
 from src.runtime.command import CONF_DIR
 

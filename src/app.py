@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
 
     check_command(cfg, AppConfig)
     gallery = Gallery.open(cfg.index, cfg.store, cfg.milvus.uri, cfg.milvus.token)
-    embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device)
+    embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device, cfg.engine)
     watched = None if cfg.watch is None else Path(cfg.watch)
     living = LivingGallery(gallery, Path(cfg.index), embedder, watched, float(cfg.watch_every))
     app = make_app(living, embedder, cfg.host, cfg.max_upload_mb, cfg.max_megapixels, cfg.tracks)

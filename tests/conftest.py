@@ -117,9 +117,9 @@ def checked(composed: Compose) -> Compose:
 def untrained(composed: Compose, tmp_path: Path) -> Callable[..., Path]:
     """Writes a checkpoint as a run leaves it, but with no training behind it: `untrained("method=bot")`."""
 
-    def make(*overrides: str) -> Path:
+    def make(*overrides: str, names: dict[str, list[str]] | None = None) -> Path:
         cfg = composed("backbone=efficientnet_lite0", "transforms.size=32", *overrides)
-        names = {"colour": ["red", "white"], "type": ["sedan", "truck"]}
+        names = {"colour": ["red", "white"], "type": ["sedan", "truck"]} | (names or {})
         method = build_method(cfg, 5, names)
         config = OmegaConf.to_container(cfg, resolve=True)
         labels = [["cars", number] for number in range(5)]

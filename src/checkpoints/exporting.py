@@ -1,7 +1,6 @@
 """Checkpoints for other run times: ONNX, TorchScript, torch.export."""
 
 import importlib.util
-import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,44 +10,29 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
+from src.checkpoints.engines import CONVERTERS, Run, open_network
+from src.checkpoints.exportable import Exportable, as_onnx, random_input, trace
 from src.checkpoints.restore import restore_for_embedding, saved_transforms
 from src.config.checks import one_or_more
-from src.methods.base import ReIDMethod
 from src.runtime.console import console
 from src.runtime.errors import ConfigError
 from src.runtime.json_files import write_json
 from src.runtime.provenance import file_sha
+from src.runtime.whole_files import write_atomically
 
 ENDINGS = {"onnx": ".onnx", "torchscript": ".pt", "torch_export": ".pt2"}
-Run = Callable[..., Tensor]
 
 _MEANING = {
     "image": "RGB, 0 to 255, resized to this height and width: by area if the image is larger, else bilinear; it is "
     "normalised inside",
     "domain": "0 by day, 1 by night",
     "glare": "1 where a night image glares (src.data.transforms.highlights, computed from the resized image), else 0",
+    "camera": "its camera's place among those of the training images (data set and number, sorted), -1 for any other",
+    "view": "its view's place among those of the training images, sorted by name, -1 for any other",
 }
 _PARITY = (1, 2, 5)  # sizes of batches
-
-
-class Exportable(nn.Module):
-    """A method whose inputs are tensors in order, as run times want them.
-
-    Args:
-        method: Ready to embed.
-    """
-
-    def __init__(self, method: ReIDMethod) -> None:
-        super().__init__()
-        self.method = method
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """L2-normalised embeddings `(B, D)`, from what `method.inputs` names."""
-        # A method that does not look at the domain may still be given one.
-        unknown = torch.full_like(inputs[0][:, 0, 0, 0], -1, dtype=torch.int64)
-        return self.method({"domain": unknown} | dict(zip(self.method.inputs, inputs, strict=True)))
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -67,8 +51,6 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     formats = one_or_more(cfg.format)
     for name in formats:
         _check_format(name)
-    for talkative in ("onnx_ir", "onnxscript"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
     checkpoint = Path(cfg.checkpoint)
     method = restore_for_embedding(checkpoint)
     size, inputs = saved_transforms(method).height_and_width, method.inputs
@@ -77,15 +59,12 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     def example(count: int) -> list[Tensor]:
         return [random_input(name, count, size) for name in inputs]
 
-    out = Path(cfg.out)
-    base = out.with_suffix("") if out.suffix in ENDINGS.values() else out
+    base = base_of(cfg)
     base.parent.mkdir(parents=True, exist_ok=True)
-    rows: dict[str, dict[str, Any]] = {"PyTorch": {"ms_per_image": _times(network, example, cfg.batches, cfg.repeats)}}
+    rows: dict[str, dict[str, Any]] = {"PyTorch": {"ms_per_image": times(network, example, cfg.batches, cfg.repeats)}}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporters, about themselves
-        batch = torch.export.Dim("batch", min=1, max=4096)
-        shapes = {"inputs": tuple({0: batch} for _ in inputs)}
-        program = torch.export.export(network, tuple(example(2)), dynamic_shapes=shapes)
+        program = trace(network, size)
         for name in formats:
             file = base.with_name(base.name + ENDINGS[name])
             _write(name, program, file, inputs)
@@ -101,7 +80,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
                 "file": file.name,
                 "mib": round(file.stat().st_size / 2**20, 1),
                 "max_difference": max(differences),
-                "ms_per_image": _times(exported, example, cfg.batches, cfg.repeats),
+                "ms_per_image": times(exported, example, cfg.batches, cfg.repeats),
             }
         dimensions = network(*example(1)).shape[1]
     said = {
@@ -119,6 +98,12 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     return said
 
 
+def base_of(cfg: DictConfig) -> Path:
+    """Where the files go, without their endings."""
+    out = Path(cfg.out)
+    return out.with_suffix("") if out.suffix in ENDINGS.values() else out
+
+
 def _described(name: str, tensor: Tensor) -> dict[str, Any]:
     shape = ["batch", *tensor.shape[1:]]
     return {"name": name, "shape": shape, "dtype": str(tensor.dtype).removeprefix("torch."), "what": _MEANING[name]}
@@ -127,26 +112,14 @@ def _described(name: str, tensor: Tensor) -> dict[str, Any]:
 def _check_format(name: str) -> None:
     if name not in ENDINGS:
         raise ConfigError(f"format is {name!r}, expected some of {', '.join(ENDINGS)}.")
-    missing = [package for package in ("onnx", "onnxruntime", "onnxscript") if not importlib.util.find_spec(package)]
+    missing = [package for package in (*CONVERTERS, "onnxruntime") if not importlib.util.find_spec(package)]
     if name == "onnx" and missing:
         raise ConfigError(f"format=onnx needs {', '.join(missing)}: pip install 'vehicle-reid[export]'.")
 
 
-def random_input(name: str, count: int, size: tuple[int, int]) -> Tensor:
-    """Random values that an input can have."""
-    if name == "image":
-        return torch.randint(0, 256, (count, 3, *size), dtype=torch.uint8)
-    if name == "domain":
-        return torch.arange(count) % 2
-    if name == "glare":
-        return torch.randint(0, 2, (count, 1, *size), dtype=torch.uint8)
-    raise ConfigError(f"The method looks at {name!r} of its images, which src.export cannot give it yet.")
-
-
 def _write(name: str, program: torch.export.ExportedProgram, file: Path, inputs: Sequence[str]) -> None:
     if name == "onnx":
-        options: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False}
-        torch.onnx.export(program, f=file, input_names=inputs, output_names=["embedding"], **options)
+        write_atomically(file, as_onnx(program, inputs))
     elif name == "torchscript":
         # Of the exported graph, which has no Lightning around it.
         torch.jit.trace(program.module(), program.example_inputs[0], check_trace=False).save(file)
@@ -166,24 +139,14 @@ def load_exported(name: str, file: Path, inputs: Sequence[str]) -> Run:
         return torch.jit.load(file)
     if name == "torch_export":
         return torch.export.load(file).module()
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-
-    def run_session(*tensors: Tensor) -> Tensor:
-        fed = {name: tensor.numpy() for name, tensor in zip(inputs, tensors, strict=True)}
-        return torch.from_numpy(session.run(None, fed)[0])
-
-    return run_session
+    return open_network("onnxruntime", file, inputs)
 
 
 def _difference(network: Run, exported: Run, inputs: list[Tensor]) -> float:
     return (network(*inputs) - exported(*inputs)).abs().max().item()
 
 
-def _times(
+def times(
     network: Run, example: Callable[[int], list[Tensor]], batches: Sequence[int], repeats: int
 ) -> dict[str, float]:
     """Milliseconds an image, the fastest of some repeats, by size of the batch."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from src.config.schema import Texts
+from src.config.schema import EngineChoice, Texts
 from src.runtime.ranges import AboveZero, Natural, NotNegative, Positive, Share
 
 
@@ -33,6 +33,7 @@ class IndexConfig:
     store: Literal["folder", "milvus"]
     milvus: Any
     device: str
+    engine: EngineChoice
     precision: Any
     batch_size: Positive
     workers: Natural | None
@@ -59,6 +60,7 @@ class SearchConfig:
     query_domain: Literal["day", "night"] | None
     checkpoint: str | None
     device: str
+    engine: EngineChoice
     picture: str | None
     json: str | None
 
@@ -75,6 +77,7 @@ class AppConfig:
     port: Natural
     checkpoint: str | None
     device: str
+    engine: EngineChoice
     max_upload_mb: Positive
     max_megapixels: Positive
     watch: str | None
@@ -113,6 +116,7 @@ class CropConfig:
     batch_size: Positive
     processes: Positive | None
     device: str
+    engine: EngineChoice
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from src.runtime.ranges import Natural, Positive, Share
 
+#: What computes embeddings, see `src.embed.network.Network`.
+EngineChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
+
 #: What each source of a pool may say beyond the keys of its own file.
 SOURCE_KEYS = ("role", "first_ids", "use")
 
@@ -107,6 +110,7 @@ class EvaluateConfig(_Embedding):
     contamination: Any
     attention: Natural
     explain: Natural
+    engine: EngineChoice
     untrained: bool = False
     pooling: Literal["gap", "gem", "class_token"] = "gap"
     data: Any = None

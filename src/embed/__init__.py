@@ -2,5 +2,6 @@
 
 from src.embed.embedder import Embedder, Precision
 from src.embed.image_input import Image, image_files
+from src.embed.network import Network
 
-__all__ = ["Embedder", "Image", "Precision", "image_files"]
+__all__ = ["Embedder", "Image", "Network", "Precision", "image_files"]

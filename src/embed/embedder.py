@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from src.checkpoints.engines import named
 from src.checkpoints.restore import restore_for_embedding, saved_transforms
+from src.config.schema import EngineChoice
 from src.data import read_image
 from src.data.table import DOMAINS
 from src.embed.hub import checkpoint_file
 from src.embed.image_input import Image, listed_images, pixels_in_memory
+from src.embed.network import Network
 from src.methods.tta import Batch
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
@@ -39,6 +42,8 @@ class Embedder:
         checkpoint: A file of `src.train`, or a published one by its name on the hub; see `checkpoint_file`.
         device: `"auto"` (a GPU if torch sees one), `"cpu"`, `"cuda"`, `"cuda:1"`, …
         precision: `"32-true"`, `"16-mixed"` or `"bf16-mixed"`, as the trainer has it.
+        engine: What computes: `"torch"`, `"openvino"` or `"onnxruntime"`, or `"auto"` for the fastest of those that are
+            installed and compute what PyTorch does; see `src.embed.network.Network`.
         batch_size: Images that go through the network together.
         workers: Threads that read and resize images; None takes one a core, at most eight.
         options: Other values for some of the options that the method has at test, `{"awareness_at_test": "mean"}`.
@@ -49,9 +54,11 @@ class Embedder:
         transforms: How images are transformed.
         device: Where the network is.
         precision: What it computes in.
+        coming: Images that are to come in several calls, if that is known: an engine that has to be made ready first
+            may not be worth it for one of them.
 
     Raises:
-        ConfigError: If the file is missing or no checkpoint of this project.
+        ConfigError: If the file is missing or no checkpoint of this project, or the engine is not installed.
         ValueError: If an option is out of range.
     """
 
@@ -61,6 +68,7 @@ class Embedder:
         *,
         device: str | torch.device = "auto",
         precision: Precision = "32-true",
+        engine: EngineChoice = "auto",
         batch_size: int = 64,
         workers: int | None = None,
         options: Mapping[str, Any] | None = None,
@@ -76,6 +84,8 @@ class Embedder:
         self.precision = precision
         self.method = restore_for_embedding(self.checkpoint, options).to(self.device)
         self.transforms = saved_transforms(self.method)
+        self.coming = 0
+        self._network = Network(self.method, self.checkpoint, engine, self.device, precision)
         self._pipeline = self.transforms.evaluation()
         self._batch_size = batch_size
         self._workers = workers
@@ -84,6 +94,11 @@ class Embedder:
     def needs_domain(self) -> bool:
         """Whether the method must know which images are of the night."""
         return "domain" in self.method.inputs
+
+    @property
+    def engine(self) -> str:
+        """What has computed the last embeddings, with its version: `"torch"`, `"openvino 2026.4.1"`."""
+        return named(self._network.engine)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -150,8 +165,9 @@ class Embedder:
                 "domain='night', or one for each image."
             )
         for batch in self._batches(list(zip(range(len(listed)), listed, cuts, domains, strict=True))):
+            self._network.prepare(batch, max(len(listed), self.coming))
             with torch.inference_mode(), self._autocast():
-                embeddings = self.method(batch)
+                embeddings = self._network(batch)
             yield embeddings.cpu().numpy()
 
     def _batches(self, jobs: list[tuple[int, Image, str, str]]) -> Iterator[Batch]:

@@ -8,10 +8,14 @@ from typing import Any
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
+from src.checkpoints.engines import named
 from src.checkpoints.restore import options_at_test, saved_stage
 from src.config.data_node import build_data
+from src.config.schema import EngineChoice
 from src.config.targets import check_stored_targets
 from src.data import ReIDDataModule
+from src.embed import Network
+from src.evaluation.engine_embedding import EngineEmbedding
 from src.evaluation.retrieval_callback import RetrievalEvaluation
 from src.methods.base import ReIDMethod
 from src.retrieval import DataVersion, Embeddings, EmbeddingsMeta, TripModel, write_embeddings
@@ -54,6 +58,7 @@ def embed(
     evaluation: RetrievalEvaluation,
     checkpoint: Path,
     folder: Path,
+    engine: EngineChoice = "torch",
 ) -> Embeddings | None:
     """Embeds every image of a data set's tasks, or without tasks of its test set, and writes the embeddings folder.
 
@@ -64,6 +69,7 @@ def embed(
         evaluation: The trainer's; it has the tasks' plain results afterwards.
         checkpoint: The file the weights came from.
         folder: Where the embeddings go.
+        engine: What computes them, see `src.embed.network.Network`.
 
     Returns:
         None on all processes but the first.
@@ -74,17 +80,22 @@ def embed(
     data.setup("test")
     if len(data.eval_rows) == 0:
         raise ConfigError(f"Data set {data.name!r} has only training images; choose other data to evaluate on.")
-    trainer.test(method, data, verbose=False)
+    network = Network(method, checkpoint, engine, trainer.strategy.root_device, str(trainer.precision))
+    tested = method if engine == "torch" else EngineEmbedding(method, network, len(data.eval_rows))
+    trainer.test(tested, data, verbose=False)
     if not trainer.is_global_zero:
         return None
     features, rows = evaluation.embeddings.features, evaluation.embeddings.rows
-    meta = replace(embeddings_meta(method, data, trainer, checkpoint), dimensions=features.shape[1])
+    meta = embeddings_meta(method, data, trainer, checkpoint, named(network.engine))
+    meta = replace(meta, dimensions=features.shape[1])
     embeddings = Embeddings(features, rows, data.table, data.camera_distances, meta)
     write_embeddings(folder, embeddings)
     return embeddings
 
 
-def embeddings_meta(method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, checkpoint: Path) -> EmbeddingsMeta:
+def embeddings_meta(
+    method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, checkpoint: Path, engine: str = "torch"
+) -> EmbeddingsMeta:
     """Record of what embeddings depend on, and of what is needed to evaluate them."""
     trips, damage = method.provenance.get("trips"), data.transforms.contamination
     return EmbeddingsMeta(
@@ -92,6 +103,7 @@ def embeddings_meta(method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, 
         checkpoint_sha=file_sha(checkpoint),
         precision=str(trainer.precision),
         device=str(trainer.strategy.root_device),
+        engine=engine,
         data=DataVersion(data.name, data.fingerprint),
         evaluation=data.evaluation,
         holdout=data.holdout,

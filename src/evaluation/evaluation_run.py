@@ -127,8 +127,8 @@ def _embed(cfg: DictConfig, checkpoint: Path, folder: Path, models: int) -> Embe
         data.fingerprint,
         models,
     )
-    made = _of_another_job(folder, method, data, trainer, checkpoint) if trainer.world_size == 1 else None
-    embeddings = made or embed(method, data, trainer, evaluation, checkpoint, folder)
+    made = _of_another_job(cfg.engine, folder, method, data, trainer, checkpoint) if trainer.world_size == 1 else None
+    embeddings = made or embed(method, data, trainer, evaluation, checkpoint, folder, cfg.engine)
     if embeddings is not None:
         _draw(cfg, method, data, folder)
     return embeddings
@@ -149,14 +149,16 @@ def _draw(cfg: DictConfig, method: ReIDMethod, data: ReIDDataModule, folder: Pat
 
 
 def _of_another_job(
-    folder: Path, method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, checkpoint: Path
+    engine: str, folder: Path, method: ReIDMethod, data: ReIDDataModule, trainer: Trainer, checkpoint: Path
 ) -> Embeddings | None:
     """The same embeddings, made by another job of this sweep over what comes after them; None if there are none."""
     if (sweep := sweep_of(folder.parent)) is None:
         return None
     wanted = as_plain(embeddings_meta(method, data, trainer, checkpoint))
     for file in sorted(sweep.glob(f"*/{folder.name}/{META_FILE}")):
-        if as_plain(replace(read_meta(file.parent, EmbeddingsMeta), dimensions=None)) == wanted:
+        meta = read_meta(file.parent, EmbeddingsMeta)
+        same_engine = engine == "auto" or engine == (meta.engine or "torch").partition(" ")[0]
+        if same_engine and as_plain(replace(meta, dimensions=None, engine="torch")) == wanted:
             log.info("The embeddings are those of %s.", file.parent)
             return read_embeddings(file.parent)
     return None

@@ -74,6 +74,7 @@ def run(cfg: DictConfig, find: Find | None = None) -> Embeddings:
         cfg.checkpoint,
         device=cfg.device,
         precision=cfg.precision,
+        engine=cfg.engine,
         batch_size=cfg.batch_size,
         workers=cfg.workers,
     )
@@ -132,6 +133,7 @@ def build_gallery(
             _report_vanished(earlier, table)
         embed_missing(embedder, shards, table, keys, there)
         known, features = shards.known()
+        added = len(known) > 0
         if before is not None and slots is not None:
             stored = read_features(out, before, slots, slots.alive)
             features = stored if len(known) == 0 else torch.cat([stored, features])
@@ -146,6 +148,8 @@ def build_gallery(
         features = features[torch.from_numpy(np.searchsorted(known, keys))]
         refuse_not_finite(features.numpy(), table, embedder)  # of an index made when this was not refused
         meta = replace(about_embedder(about, embedder, sha), evaluation={"names": [], "ap": "standard"})
+        if before is not None:
+            meta = replace(meta, engine=before.computed_by(embedder.engine).engine if added else before.engine)
         images = Embeddings(features, np.arange(len(table)), table, distances, meta)
         found = write_version(
             out, images, keys, np.sort(numbers), before=before, kind=kind, options=options, milvus=milvus, uri=uri
@@ -169,6 +173,7 @@ def about_embedder(about: GalleryMeta, embedder: Embedder, sha: str) -> GalleryM
         checkpoint_sha=sha,
         precision=embedder.precision,
         device=str(embedder.device),
+        engine=embedder.engine,
         views=asdict(embedder.method.views),
         method=options_at_test(embedder.method),
     )

@@ -65,7 +65,7 @@ def run(cfg: DictConfig, find: Find | None = None) -> None:
     milvus = None
     if meta.milvus is not None:
         milvus = Milvus(cfg.milvus.uri or meta.milvus.uri or str(out / LITE), cfg.milvus.token)
-    options = {"batch_size": cfg.batch_size, "workers": cfg.workers}
+    options = {"engine": cfg.engine, "batch_size": cfg.batch_size, "workers": cfg.workers}
     if "reembed" in asked:
         if cfg.checkpoint is None:
             raise ConfigError("reembed=true needs checkpoint=<the new one>.")

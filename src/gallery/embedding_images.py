@@ -34,6 +34,7 @@ def embed_missing(embedder: Embedder, shards: Shards, table: pd.DataFrame, keys:
     if done.any():
         log.info("%d of %d images are embedded already.", done.sum(), len(table))
     missing = np.setdiff1d(first, np.flatnonzero(done))
+    embedder.coming = len(missing)
     unreadable = 0
     with working("Embedding", len(missing), "images") as work:
         for start in range(0, len(missing), SHARD):

@@ -102,7 +102,7 @@ class Changes:
             known, features = shards.known()
             rows = np.flatnonzero(np.isin(keys, known))
             if len(rows):
-                meta = meta if images is None else with_more_videos(meta, images)
+                meta = (meta if images is None else with_more_videos(meta, images)).computed_by(embedder.engine)
                 places = torch.from_numpy(np.searchsorted(known, keys[rows]))
                 self._append(meta, slots, table.iloc[rows], keys[rows], features[places])
             shards.clear()

@@ -1,6 +1,6 @@
 """The record of a gallery: what embeddings say of themselves, and how they are searched and shown."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from src.gallery.cameras import Camera
@@ -63,6 +63,11 @@ class GalleryMeta(EmbeddingsMeta):
     def made_by(self) -> str:
         """Checkpoint and precision: embeddings of others are no use."""
         return made_by(self.checkpoint_sha, self.precision)
+
+    def computed_by(self, engine: str) -> Self:
+        """The record after some more of its embeddings were computed, by this engine."""
+        engines = [*filter(None, self.engine.split(" + ")), engine]
+        return replace(self, engine=" + ".join(dict.fromkeys(engines)))
 
     @classmethod
     def of(cls, meta: EmbeddingsMeta) -> Self:

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, ListConfig
 from rich.table import Table
 
 from src.config.checks import one_or_more
+from src.config.schema import EngineChoice
 from src.data import read_image
 from src.embed import Embedder, Image, Precision, image_files
 from src.figures.search_results import draw_search
@@ -40,7 +41,7 @@ def run(cfg: DictConfig) -> list[list[Hit]]:
     queries = _queries(cfg.query)
     filters = _filters(cfg, gallery)
     filters.keep(gallery.table)  # a wrong name is refused before the checkpoint is loaded
-    embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device)
+    embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device, cfg.engine)
     threshold = -1.0 if cfg.threshold is None else cfg.threshold
     images: list[Image] = [*queries]
     found = gallery.search(embedder(images, cfg.query_domain), cfg.top, filters, threshold)
@@ -58,18 +59,19 @@ def run(cfg: DictConfig) -> list[list[Hit]]:
     return found
 
 
-def matching_embedder(gallery: Gallery, checkpoint: str | None, device: str) -> Embedder:
+def matching_embedder(gallery: Gallery, checkpoint: str | None, device: str, engine: EngineChoice = "auto") -> Embedder:
     """The embedder of a gallery's checkpoint, with the precision, options and views the gallery was embedded with.
 
     Args:
         gallery: The gallery.
         checkpoint: Where the checkpoint is now; None for where it was.
         device: See `Embedder`.
+        engine: See `Embedder`; not the gallery's, as engines differ by rounding alone.
 
     Raises:
         ConfigError: If it is not there any more, or is another one.
     """
-    return embedder_of(gallery.meta, checkpoint, device)
+    return embedder_of(gallery.meta, checkpoint, device, engine=engine)
 
 
 def embedder_of(meta: GalleryMeta, checkpoint: str | None, device: str, **others: Any) -> Embedder:

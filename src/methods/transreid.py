@@ -86,6 +86,12 @@ class TransReID(ReIDMethod):
         """The last map that both branches see."""
         return {"last stage but one": self.network.backbone.stages[-2]}
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The image, and what SIE knows more than one of: its camera, its view."""
+        known = zip(self.side, self.network.side.counts, strict=True)
+        return ("image", *(kind for kind, count in known if count > 1))
+
     def embed(self, batch: Batch) -> Tensor:
         """The features of the whole image and of all parts, one behind the other."""
         out = self.network(batch["image"], self._side_of(batch))

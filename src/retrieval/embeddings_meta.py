@@ -28,6 +28,8 @@ class EmbeddingsMeta:
         checkpoint_sha: SHA-256 of that file.
         precision: Of the arithmetic, as Lightning names it.
         device: The model's.
+        engine: What computed them: `"torch"`, or an engine with its version, several of them with ` + ` between; empty
+            if unknown.
         data: The data set.
         evaluation: The arguments of `src.data.build_tasks`.
         holdout: Share of the training identities that were taken for the test; 0 for a test set.
@@ -44,6 +46,7 @@ class EmbeddingsMeta:
     checkpoint_sha: str = ""
     precision: str = ""
     device: str = ""
+    engine: str = ""
     data: DataVersion = DataVersion()
     evaluation: dict[str, Any] = field(default_factory=dict)
     holdout: float = 0

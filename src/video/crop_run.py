@@ -160,7 +160,7 @@ def _embedder(cfg: DictConfig) -> Any:
         return None
     from src.embed import Embedder
 
-    return Embedder(cfg.checkpoint, device=str(cfg.device))
+    return Embedder(cfg.checkpoint, device=str(cfg.device), engine=cfg.engine)
 
 
 def _joined(table: pd.DataFrame, out: Path, embedder: Any, gap: float, score: float) -> pd.DataFrame:

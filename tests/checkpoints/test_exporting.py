@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from src.checkpoints import exporting
-from src.checkpoints.exporting import Exportable
+from src.checkpoints.engines import ENGINES, open_network
+from src.checkpoints.exportable import Exportable, as_onnx, random_input, trace
 from src.embed import Embedder
 from src.methods.bot import BoT
 from src.methods.transreid import TransReID
@@ -121,8 +122,20 @@ def test_transformers_export_for_any_batch(method):
         else TransReID(backbone, 3, {"camera": ["a 1", "a 2"]})
     )
     network = Exportable(made).eval()
-    images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
-    shapes = {"inputs": ({0: torch.export.Dim("batch", min=1, max=64)},)}
+    assert made.inputs == (("image",) if method == "bot" else ("image", "camera"))
+    inputs = [random_input(name, 5, (32, 32)) for name in made.inputs]
     with torch.no_grad():
-        program = torch.export.export(network, (images[:2],), dynamic_shapes=shapes).module()
-        torch.testing.assert_close(program(images), network(images))
+        torch.testing.assert_close(trace(network, (32, 32)).module()(*inputs), network(*inputs))
+
+
+def test_an_input_may_be_called_like_an_operation(tmp_path):
+    """Views of a tensor are called `view` in a graph, as the view of a vehicle is."""
+    backbone = Backbone("vit_tiny_patch16_224", image_size=32, patch_stride=8)
+    made = TransReID(backbone, 3, {"view": ["front", "rear"]}).eval()
+    (tmp_path / "car.onnx").write_bytes(as_onnx(trace(Exportable(made), (32, 32)), made.inputs))
+    inputs = [random_input(name, 3, (32, 32)) for name in made.inputs]
+    with torch.no_grad():
+        expected = Exportable(made)(*inputs)
+    for engine in ENGINES:
+        found = open_network(engine, tmp_path / "car.onnx", made.inputs)(*inputs)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

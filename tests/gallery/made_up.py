@@ -37,6 +37,7 @@ class MadeUp:
     checkpoint: Path
     precision: str = "32-true"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    engine: str = "torch"
     method: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(views=Views(), provenance={}, test_options=())
     )

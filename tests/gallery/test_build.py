@@ -247,3 +247,14 @@ def test_a_folder_of_something_else_is_refused(index, cars, tmp_path):
     (tmp_path / "cameras.csv").write_text("camera_id,name\n3,North gate\n")
     with pytest.raises(ConfigError, match=r"cameras\.csv"):
         index(f"cameras={tmp_path}/cameras.csv", out="other")
+
+
+def test_a_gallery_says_what_computed_it(index, cars, monkeypatch):
+    folder, _ = index("engine=torch")
+    assert read_embeddings(folder).meta.engine == "torch"
+    monkeypatch.setattr(Embedder, "engine", "openvino 1")
+    index()  # nothing is new
+    assert read_embeddings(folder).meta.engine == "torch"
+    shutil.copy(cars / "1.jpg", cars / "11.jpg")
+    index()
+    assert read_embeddings(folder).meta.engine == "torch + openvino 1"
