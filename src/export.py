@@ -8,9 +8,9 @@ from src.runtime.command import command
 @command("export")
 def main(cfg: DictConfig) -> None:
     """Exports."""
-    from src.checkpoints.exporting import run
     from src.config.checks import check_command
     from src.config.schema import ExportConfig
+    from src.evaluation.reduced_exports import run
 
     check_command(cfg, ExportConfig)
     exported = run(cfg)

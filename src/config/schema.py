@@ -195,11 +195,15 @@ class ExportConfig:
     out: str
     format: Texts
     tolerance: float
+    precision: Texts
+    calibrate: str | None
+    calibration_images: Positive
     batches: Sequence[Positive]
     repeats: Positive
     card: bool
     name: str | None
     licence: str | None
+    data: Any = None
 
 
 @dataclass(frozen=True)
