@@ -24,10 +24,6 @@ class EngineEmbedding(LightningModule):
         self.method = method
         self._network, self._images = network, images
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """As the method does it."""
-        return self.method.on_before_batch_transfer(batch, dataloader_idx)
-
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Embeds a batch; of several processes the first one converts the network, and the others take it up."""
         if batch_idx == 0:
