@@ -1,4 +1,4 @@
-"""Vehicles that a run puts aside to be tested on: the same in all its stages, and only those of its target."""
+"""Vehicles that a run puts aside, to be tested on or calibrated: the same in all stages, only those of its target."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.runtime.errors import ConfigError
 
+_WHAT = {"holdout": "holds out", "calibration": "calibrates on"}
+
 
 def share_holdout(cfg: DictConfig) -> None:
-    """Holds out the same vehicles in every stage that reads the data set which the run is tested on.
+    """Puts the same vehicles aside in every stage that reads the data set which the run is tested on.
 
-    Which ones is a function of the data set alone (`hold_out`), so a stage on it and one on a pool with it put the same
-    aside; all that is needed is that every stage does.
+    Which ones is a function of the data set alone (`hold_out`, `put_aside`), so a stage on it and one on a pool with it
+    put the same aside; all that is needed is that every stage does.
 
     Args:
         cfg: The checked configuration of `src.train`, pools completed; changed in place.
@@ -21,17 +23,27 @@ def share_holdout(cfg: DictConfig) -> None:
         ConfigError: If the shares differ, vehicles of another data set shall be held out, or a stage reads the target
             in another way, so that other vehicles would be drawn.
     """
-    given = _given(cfg)
+    for share in _WHAT:
+        _share(cfg, share)
+
+
+def _share(cfg: DictConfig, what: str) -> None:
+    """The same for one of the two shares, a key of data nodes."""
+    given = _given(cfg, what)
     if not given:
         return
     if len({*given.values()}) > 1:
-        shown = ", ".join(f"{key}.holdout={share} {key}.holdout_seed={seed}" for key, (share, seed) in given.items())
-        raise ConfigError(f"A run holds out the same vehicles in all its stages, but {shown}; give one share and seed.")
+        shown = ", ".join(
+            f"{key}.{what}={share}" + (f" {key}.holdout_seed={seed}" if what == "holdout" else "")
+            for key, (share, seed) in given.items()
+        )
+        one = "share and seed" if what == "holdout" else "share"
+        raise ConfigError(f"A run {_WHAT[what]} the same vehicles in all its stages, but {shown}; give one {one}.")
     share, seed = next(iter(given.values()))
     *_, last = cfg.stages
     target_key, target = _tested(f"stages.{last}.data", cfg.stages[last].data)
     for key in given:
-        _check_is_target(cfg, key, target)
+        _check_is_target(cfg, key, target, what)
     for name, stage in cfg.stages.items():
         found = [
             (source, node)
@@ -42,21 +54,22 @@ def share_holdout(cfg: DictConfig) -> None:
             if _reading(node) != _reading(target):
                 raise ConfigError(
                     f"stages.{name}.data reads {node.layout.root} in another way than {target_key}, so other vehicles "
-                    "would be held out in each of them; make the two layouts alike (and first_ids), or leave holdout."
+                    f"would be held out in each of them; make the two layouts alike (and first_ids), or leave {what}."
                 )
         if len(found) > 1:
-            raise ConfigError(f"stages.{name}.data reads {target.layout.root} twice; leave one, or leave holdout.")
+            raise ConfigError(f"stages.{name}.data reads {target.layout.root} twice; leave one, or leave {what}.")
         with open_dict(stage.data):
-            stage.data.holdout = share if found else 0
-            stage.data.holdout_seed = seed
+            stage.data[what] = share if found else 0
+            if what == "holdout":
+                stage.data.holdout_seed = seed
             if found and "sources" in stage.data:
                 stage.data.holdout_dataset = found[0][0]
                 for node in stage.data.sources.values():
-                    node.holdout = 0  # the pool's is what counts
+                    node[what] = 0  # the pool's is what counts
 
 
-def _given(cfg: DictConfig) -> dict[str, tuple[float, int]]:
-    """Every share that is given, with the seed of its draw, by its key."""
+def _given(cfg: DictConfig, what: str) -> dict[str, tuple[float, int]]:
+    """Every share that is given, with the seed of the hold-out's draw, by the key of its node."""
     nodes = {"data": cfg.data} | {f"stages.{name}.data": stage.data for name, stage in cfg.stages.items()}
     nodes |= {
         f"{key}.sources.{name}": source
@@ -64,9 +77,9 @@ def _given(cfg: DictConfig) -> dict[str, tuple[float, int]]:
         for name, source in (node.get("sources") or {}).items()
     }
     return {
-        key: (float(node.holdout), int(node.get("holdout_seed", 0)))
+        key: (float(node[what]), int(node.get("holdout_seed", 0)) if what == "holdout" else 0)
         for key, node in nodes.items()
-        if node.get("holdout")
+        if node.get(what)
     }
 
 
@@ -81,14 +94,14 @@ def _tested(key: str, data: DictConfig) -> tuple[str, DictConfig]:
     return f"{key}.sources.{data.target}", data.sources[data.target]
 
 
-def _check_is_target(cfg: DictConfig, key: str, target: DictConfig) -> None:
-    """Refuses to hold out vehicles of a data set that the run is not tested on."""
+def _check_is_target(cfg: DictConfig, key: str, target: DictConfig, what: str) -> None:
+    """Refuses to put aside vehicles of a data set that the run is not tested on."""
     node = OmegaConf.select(cfg, key)
     single = _tested(key, node)[1]
     if Path(single.layout.root).resolve() != Path(target.layout.root).resolve():
         raise ConfigError(
-            f"{key}.holdout={node.holdout}, but the run is tested on {target.name}, whose vehicles alone can be held "
-            f"out; leave {key}.holdout at 0."
+            f"{key}.{what}={node[what]}, but the run is tested on {target.name}, whose vehicles alone can be held "
+            f"out; leave {key}.{what} at 0."
         )
 
 

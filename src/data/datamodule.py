@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,14 +14,14 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from src.data.dataset import Item, ReIDDataset, train_labels, training_names
-from src.data.holdout import hold_out
+from src.data.holdout import hold_out, put_aside
 from src.data.layouts import HasCameraDistances, Layout, Pool
 from src.data.layouts.extra import add_extra
 from src.data.loader_processes import loader_options
 from src.data.masks import find_masks, require_masks
 from src.data.protocols import AveragePrecision, Task, build_tasks
 from src.data.samplers.batch_samplers import BatchSampler
-from src.data.table import DataError, fingerprint, known
+from src.data.table import CALIBRATION, SPLITS, DataError, fingerprint, known
 from src.data.transforms.image_transforms import Transforms
 from src.runtime.progress import working
 from src.runtime.ranges import Between, Natural, Positive
@@ -49,6 +50,8 @@ class ReIDDataModule(LightningDataModule):
         holdout: Share of the training identities that take the place of the test set; 0 for the test set itself.
         holdout_seed: Decides which; not the run's seed, so that runs compare.
         holdout_dataset: Of several data sets, the one whose identities those are; None for all.
+        calibration: Share of the other training identities, of the same data set, that are put aside to fit
+            probabilities to: neither trained on nor tested.
         class_column: Column whose values are the classes.
         mined: Parser of more training images, which never make a test set.
         names: Of some of `ATTRIBUTES` the index → name, as a trained method knows them; None, or one that is not there,
@@ -94,6 +97,7 @@ class ReIDDataModule(LightningDataModule):
         holdout: Annotated[float, Between(0, 1)] = 0,
         holdout_seed: Natural = 0,
         holdout_dataset: str | None = None,
+        calibration: Annotated[float, Between(0, 1)] = 0,
         class_column: str = "vehicle_id",
         mined: Layout | None = None,
         names: Mapping[str, Sequence[str]] | None = None,
@@ -115,7 +119,8 @@ class ReIDDataModule(LightningDataModule):
         self.holdout = holdout
         self._holdout_seed = holdout_seed
         self._holdout_dataset = holdout_dataset
-        self._class_column = class_column
+        self._calibration = calibration
+        self.class_column = class_column
         self._mined = mined
         self._names = names
 
@@ -151,15 +156,17 @@ class ReIDDataModule(LightningDataModule):
             table = add_extra(table, self._extra, self.name)
         if self.holdout:
             table = hold_out(table, self.holdout, self._holdout_seed, self._holdout_dataset)
+        if self._calibration:
+            table = put_aside(table, self._calibration, dataset=self._holdout_dataset)
         if self._mined is not None:  # last, so that all other rows keep their numbers
             table = pd.concat([table, self._mined.read()], ignore_index=True)
         train = table[table["split"] == "train"]
         self._check_needs(train)
-        self.labels = train_labels(table, self._class_column)
+        self.labels = train_labels(table, self.class_column)
         self.names = training_names(table) | {name: [*values] for name, values in (self._names or {}).items()}
         self.tasks = build_tasks(table, **self.evaluation)
         sides = [side for task in self.tasks for trial in task.trials for side in (trial.query, trial.gallery)]
-        test_rows = np.flatnonzero((table["split"] != "train").to_numpy())
+        test_rows = np.flatnonzero(~table["split"].isin(["train", CALIBRATION]).to_numpy())
         self.eval_rows = np.unique(np.concatenate(sides)) if sides else test_rows
         self.fingerprint = fingerprint(table)
         self.camera_distances = self.layout.camera_distances() if isinstance(self.layout, HasCameraDistances) else None
@@ -176,12 +183,12 @@ class ReIDDataModule(LightningDataModule):
     def summary(self) -> str:
         """Sentence on what was read."""
         counts = self.table["split"].value_counts()
-        parts = [f"{counts[split]:,} {split}" for split in ("train", "query", "gallery", "test") if split in counts]
+        parts = [f"{counts[split]:,} {split}" for split in SPLITS if split in counts]
         tasks = [
             f"{task.name} ({len(task.trials[0].query):,} queries in {len(task.trials[0].gallery):,} images)"
             for task in self.tasks
         ]
-        classes = "identities" if self._class_column == "vehicle_id" else "cameras"
+        classes = "identities" if self.class_column == "vehicle_id" else "cameras"
         sources = f" ({self.layout.counts(self.table)})" if isinstance(self.layout, Pool) else ""
         return (
             f"{self.name}: {' + '.join(parts)} images, {self.num_classes:,} training {classes}{sources}; "
@@ -214,7 +221,7 @@ class ReIDDataModule(LightningDataModule):
             self.names,
             mask=self.transforms.mask,
             seed=self.seed,
-            class_column=self._class_column,
+            class_column=self.class_column,
         )
         return DataLoader(dataset, batch_sampler=sampler, persistent_workers=self._num_workers > 0, **self._loading())
 
@@ -240,6 +247,12 @@ class ReIDDataModule(LightningDataModule):
     def test_dataloader(self) -> list[DataLoader[Item]]:
         """The same as for validation; without tasks every query and gallery image, to be embedded."""
         return [self._eval_loader(self.eval_rows)] if len(self.eval_rows) else []
+
+    def only(self, rows: NDArray[np.int64]) -> Self:
+        """The same data set, tested on nothing but these rows, and without tasks."""
+        part = copy(self)
+        part.eval_rows, part.tasks = rows, []
+        return part
 
     def eval_dataset(self) -> ReIDDataset:
         """Every record of the table, as validation and test see it."""

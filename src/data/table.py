@@ -37,8 +37,10 @@ COLUMNS: dict[str, Any] = {
     "dataset": "",
     "split": "",
 }
+#: Images that are neither trained on nor tested: probabilities are fitted to them.
+CALIBRATION = "calibration"
 #: `"test"` is an image that is both query and gallery.
-SPLITS = ("train", "query", "gallery", "test")
+SPLITS = ("train", "query", "gallery", "test", CALIBRATION)
 DOMAINS = ("day", "night")
 
 

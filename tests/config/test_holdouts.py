@@ -80,6 +80,21 @@ def test_another_seed_holds_out_other_vehicles_in_all_stages(checked, overrides)
         assert not trained & others
 
 
+@pytest.mark.parametrize("overrides", [POOL, MDL, PRETRAIN])
+def test_the_targets_vehicles_put_aside_are_trained_on_in_no_stage(checked, overrides):
+    found = vehicles(checked(*overrides, "data.calibration=0.2", "data.holdout=0.3"))
+    *_, (trained, others, _) = found.values()
+    assert len(others) == 18 + 8  # of 60, and of the 42 that are left
+    assert len(trained) == 34
+    for seen, _, _ in found.values():
+        assert not seen & others
+
+
+def test_shares_to_put_aside_must_agree(checked):
+    with pytest.raises(ConfigError, match=r"A run calibrates on the same vehicles in all its stages, but data\.calib"):
+        checked(*POOL, "data.calibration=0.2", "stages.target.data.calibration=0.1")
+
+
 def test_vehicles_of_other_sources_are_not_held_out(checked):
     cfg = checked(*POOL, "data.holdout=0.3")
     stage = cfg.stages.pool

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from src.data import DataError, build_tasks, make_table
-from src.data.holdout import hold_out
+from src.data.holdout import hold_out, put_aside
 
 
 def table(count=60, **more):
@@ -53,3 +53,25 @@ def test_known_tracks_stay():
 def test_impossible_shares_are_refused(share):
     with pytest.raises(DataError, match=rf"data\.holdout is {share} of 9 training identities"):
         hold_out(table(), share)
+
+
+def test_vehicles_put_aside_are_neither_trained_on_nor_tested():
+    whole = table()
+    aside = put_aside(whole, 0.3)
+    assert aside.drop(columns="split").equals(whole.drop(columns="split"))
+    changed = aside["split"] != whole["split"]
+    assert set(aside["split"][changed]) == {"calibration"}
+    assert set(whole["split"][changed]) == {"train"}
+    ids = set(aside["vehicle_id"][changed])
+    assert len(ids) == 3
+    assert not ids & set(aside["vehicle_id"][aside["split"] == "train"])
+    assert -1 not in ids
+    assert put_aside(whole, 0.3).equals(aside)
+    with pytest.raises(DataError, match=r"data\.calibration is 0\.01 of 9 training identities"):
+        put_aside(whole, 0.01)
+
+
+def test_what_is_held_out_is_not_put_aside_too():
+    both = put_aside(hold_out(table(), 0.3), 0.5)
+    of_split = both.groupby("split")["vehicle_id"].unique()
+    assert [len(set(of_split[name]) - {-1}) for name in ("test", "calibration", "train")] == [3, 3, 3]
