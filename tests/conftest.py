@@ -57,6 +57,7 @@ def composed(tmp_path: Path) -> Iterator[Compose]:
 
     def make(*overrides: str, config: str = "train") -> DictConfig:
         few = ["retrieval.queries=1"] if config in ("train", "evaluate") else []  # pictures take longer than training
+        few += ["calibration_images=0"] if config == "train" else []
         cfg = compose(
             config,
             overrides=[f"paths.data_dir={ROOT / 'data'}", f"paths.run_dir={tmp_path / 'run'}", *few, *overrides],

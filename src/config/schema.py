@@ -70,6 +70,7 @@ class TrainConfig(_Embedding):
 
     epochs: Positive
     validate_every: Positive
+    calibration_images: Natural
     test_checkpoint: Literal["last", "best"]
     compare_untrained: bool
     repeat_batches: bool

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from src.checkpoints.calibration_entry import calibration_of, require_calibration
 from src.checkpoints.engines import named
 from src.checkpoints.restore import restore_for_embedding, saved_transforms
 from src.config.schema import EngineChoice
@@ -54,6 +55,7 @@ class Embedder:
         transforms: How images are transformed.
         device: Where the network is.
         precision: What it computes in.
+        calibration: What similarities say; None for a checkpoint without.
         coming: Images that are to come in several calls, if that is known: an engine that has to be made ready first
             may not be worth it for one of them.
 
@@ -83,6 +85,7 @@ class Embedder:
         self.device = _device(device)
         self.precision = precision
         self.method = restore_for_embedding(self.checkpoint, options).to(self.device)
+        self.calibration = calibration_of(self.method.provenance)
         self.transforms = saved_transforms(self.method)
         self.coming = 0
         self._network = Network(self.method, self.checkpoint, engine, self.device, precision)
@@ -129,6 +132,37 @@ class Embedder:
                 missing where the method needs it, or there are not as many domains or boxes as images.
         """
         return np.concatenate([*self.batches(images, domain, boxes)])
+
+    def probability(
+        self,
+        images: Image | Sequence[Image],
+        others: Image | Sequence[Image],
+        domain: str | Sequence[str] | None = None,
+        other_domain: str | Sequence[str] | None = None,
+        prior: float = 0.5,
+    ) -> NDArray[np.float64]:
+        """Probabilities that each of some images shows the vehicle of each of others.
+
+        Args:
+            images: See `__call__`.
+            others: Likewise.
+            domain: Of the images; see `__call__`. Where it is known, pairs of day and night are judged as such.
+            other_domain: Of the others.
+            prior: Share of right pairs among those that are asked about; even odds by default. To find one vehicle
+                among a hundred it is 0.01.
+
+        Returns:
+            `(N, M)`, above 0 and below 1.
+
+        Raises:
+            ConfigError: If the checkpoint has no calibration.
+            DataError: See `__call__`.
+            ValueError: See `__call__`; also if the prior is not above 0 and below 1.
+        """
+        calibration = require_calibration(self.calibration, self.checkpoint)
+        scores = self(images, domain) @ self(others, other_domain).T
+        one, other = (np.asarray(known, dtype=object) for known in (domain, other_domain))
+        return calibration.probability(scores, prior, one.reshape(-1, 1), other.reshape(1, -1))
 
     def batches(
         self,

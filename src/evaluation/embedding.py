@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 
+from src.checkpoints.calibration_entry import calibration_of
 from src.checkpoints.engines import named
 from src.checkpoints.restore import options_at_test, saved_stage
 from src.config.data_node import build_data
@@ -111,4 +112,5 @@ def embeddings_meta(
         views=asdict(method.views),
         method=options_at_test(method),
         contamination=None if damage is None else asdict(damage),
+        calibration=calibration_of(method.provenance),
     )

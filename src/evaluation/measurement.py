@@ -6,18 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from src.data import Task, build_tasks, training_records
 from src.evaluation.loggers import log_results
 from src.evaluation.metrics_file import write_metrics
-from src.evaluation.metrics_record import IndexRecord, MetricsRecord, Tasks
+from src.evaluation.metrics_record import IndexRecord, MetricsRecord, Probabilities, Tasks
 from src.evaluation.metrics_table import print_metrics
 from src.evaluation.rank_list_files import choose_rank_lists, write_rank_lists
+from src.evaluation.task_probabilities import MeasuredProbabilities, measure_probabilities
 from src.evaluation.task_results import TaskResult, evaluate_task, require_same_images
 from src.figures.curves import draw_roc
 from src.figures.falling_curves import draw_falling_curves, falling_curves
+from src.figures.probabilities import draw_probabilities
 from src.figures.trips import draw_trips
 from src.retrieval import Embeddings, Index, make_steps, recall, search
 from src.runtime.progress import working
@@ -35,12 +38,14 @@ class Measured:
         options: The node `retrieval` of a configuration that they were measured with.
         results: By task, after post-processing; empty for a data set without tasks.
         before: By task, without post-processing, where that is known; empty if no step was taken.
+        probabilities: By task that ranks images, without post-processing; empty without a calibration.
     """
 
     models: Sequence[Embeddings]
     options: DictConfig
     results: Mapping[str, TaskResult]
     before: Mapping[str, TaskResult]
+    probabilities: Mapping[str, MeasuredProbabilities]
 
 
 def measure(
@@ -82,7 +87,12 @@ def measure(
                     top_k=options.top_k,
                     verification=options.verification,
                 )
-    return Measured(models, options, results, (plain or {}) if steps else {})
+    probabilities = {}
+    if len(models) == 1 and first.meta.calibration is not None:
+        with working("Measuring probabilities"):
+            found = {task.name: measure_probabilities(task, first, first.meta.calibration) for task in tasks}
+        probabilities = {name: measured for name, measured in found.items() if measured is not None}
+    return Measured(models, options, results, (plain or {}) if steps else {}, probabilities)
 
 
 def write_results(
@@ -112,6 +122,11 @@ def write_results(
     """
     models, options, results = measured.models, measured.options, measured.results
     verified = {name: result.verification for name, result in results.items() if result.verification is not None}
+    calibration = models[0].meta.calibration
+    probabilities = None
+    if measured.probabilities and calibration is not None:
+        numbers = {name: found.record for name, found in measured.probabilities.items()}
+        probabilities = Probabilities(calibration.fit, numbers)
     metrics = MetricsRecord(
         tasks={name: result.record() for name, result in results.items()},
         models=tuple(model.meta for model in models),
@@ -124,6 +139,7 @@ def write_results(
         postprocessing=tuple(options.steps),
         before_postprocessing={name: result.record() for name, result in measured.before.items()},
         verification={name: result.summary() for name, result in verified.items()},
+        probabilities=probabilities,
         breakdowns={name: result.breakdowns(models[0].table) for name, result in results.items()},
     )
     write_metrics(folder, metrics)
@@ -152,6 +168,13 @@ def show_results(measured: Measured, metrics: MetricsRecord, folder: Path, logge
     if metrics.verification:
         verified = {name: result.verification for name, result in results.items() if result.verification is not None}
         draw_roc({name: result.curve() for name, result in verified.items()}, figures / "roc.png")
+    if measured.probabilities:
+        found = measured.probabilities
+        nearest, pairs = ({name: getattr(one, kind) for name, one in found.items()} for kind in ("nearest", "pairs"))
+        present, absent = (
+            np.concatenate([getattr(one, side) for one in found.values()]) for side in ("present", "absent")
+        )
+        draw_probabilities(nearest, pairs, present, absent, figures / "probabilities.png")
     lists = choose_rank_lists(results, first.table, measured.options.queries, measured.options.top_k)
     write_rank_lists(figures, lists, results, first.table)
     if loggers:

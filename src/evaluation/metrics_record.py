@@ -1,13 +1,15 @@
 """The record of a measurement: the numbers of each task, their protocol, and what they were measured with."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 from statistics import fmean
 from typing import Any, NamedTuple
 
 from src.data.protocols import Protocol
 from src.retrieval import DataVersion, EmbeddingsMeta, VerificationSummary
+from src.retrieval.probabilities.calibration import CalibrationErrors, Fit
+from src.retrieval.probabilities.probability_errors import Refusal
 from src.runtime.json_files import as_plain, record_of
 
 SCHEMA = 1
@@ -93,6 +95,38 @@ Breakdowns = dict[str, dict[str, dict[str, Group]]]
 
 
 @dataclass(frozen=True)
+class TaskProbabilities:
+    """Probabilities of one task, those of its first trial.
+
+    Attributes:
+        nearest: Errors for each query's ten nearest images, with `prior` as prior.
+        pairs: For all pairs of queries and gallery, weighted to even odds.
+        prior: Share of those pairs that are right.
+        fnmr: False non-match rate by false match rate, `"0.001"`, over those pairs.
+        refusal: "Not in the gallery", with half of the query vehicles taken out of it.
+    """
+
+    nearest: CalibrationErrors
+    pairs: CalibrationErrors
+    prior: float
+    fnmr: dict[str, float]
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """Probabilities of a run.
+
+    Attributes:
+        fit: Origin of the calibration.
+        tasks: What was measured with it, of each task that ranks images.
+    """
+
+    fit: Fit
+    tasks: dict[str, TaskProbabilities]
+
+
+@dataclass(frozen=True)
 class IndexRecord:
     """Recall of an index.
 
@@ -134,6 +168,7 @@ class MetricsRecord:
         before_postprocessing: What the tasks measured without them.
         verification: Of each task, if asked for.
         index: Of an index that is not exact.
+        probabilities: Of one model with a calibration.
         breakdowns: Groups of queries by task, column of the table and its value.
     """
 
@@ -149,6 +184,7 @@ class MetricsRecord:
     before_postprocessing: Tasks = field(default_factory=dict)
     verification: dict[str, VerificationSummary] = field(default_factory=dict)
     index: IndexRecord | None = None
+    probabilities: Probabilities | None = None
     breakdowns: Breakdowns = field(default_factory=dict)
 
     @property
@@ -202,7 +238,8 @@ class MetricsRecord:
 
     def _made_with(self) -> dict[str, Any]:
         """One model's entries stand beside the others, those of several in a list."""
-        entries: list[dict[str, Any]] = as_plain([as_plain(model) for model in self.models])
+        # Of the calibration the numbers are enough; its curves are in the checkpoint and beside the embeddings.
+        entries: list[dict[str, Any]] = [as_plain(replace(model, calibration=None)) for model in self.models]
         if len(entries) == 1:
             return entries[0]
         return {"checkpoint": self.checkpoint, "data": as_plain(self.data), "models": entries}
@@ -218,6 +255,8 @@ class MetricsRecord:
             yield "verification", {name: as_plain(summary) for name, summary in self.verification.items()}
         if self.index is not None:
             yield "index", as_plain(self.index)
+        if self.probabilities is not None:
+            yield "probabilities", as_plain(self.probabilities)
 
 
 def _groups(breakdowns: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from src.data.transforms.contamination import Contamination
-from src.evaluation.metrics_record import MetricsRecord, Scores
+from src.evaluation.metrics_record import MetricsRecord, Probabilities, Scores
 from src.figures.text_table import TextTable
 from src.runtime.console import console
 
@@ -56,6 +56,8 @@ def _notes(metrics: MetricsRecord) -> Iterator[str]:
             if threshold is not None
         )
         yield f"{name}: true acceptance at a false acceptance rate: {rates or 'none'}."
+    if metrics.probabilities is not None:
+        yield from _probabilities(metrics.probabilities)
     if metrics.index is not None:
         rates = ", ".join(f"{name} {value:.4f}" for name, value in metrics.index.recall.items())
         yield f"Index {metrics.index.kind}: recall@{metrics.index.recall_at}: {rates}."
@@ -65,6 +67,22 @@ def _notes(metrics: MetricsRecord) -> Iterator[str]:
         yield (
             f"{name}: {rules.direction}; ignored: {rules.ignore.replace('_', ' ')}; {rules.ap} AP; "
             f"trials: {task.trials.n}{drawn}."
+        )
+
+
+def _probabilities(probabilities: Probabilities) -> Iterator[str]:
+    fit = probabilities.fit
+    yield (
+        f"Probabilities: {fit.kind}, fitted to {fit.vehicles} vehicles {fit.source}"
+        f"{', so too sure of themselves' if fit.source == 'trained on' else ''}."
+    )
+    for name, task in probabilities.tasks.items():
+        missed = ", ".join(f"{rate:.3f} at {false}" for false, rate in task.fnmr.items())
+        refused = task.refusal
+        yield (
+            f"{name}: ECE {task.nearest.ece:.3f}, Brier {task.nearest.brier:.3f} of the ten nearest; false non-match "
+            f"at false match: {missed}; not in the gallery ({refused.absent} of {refused.queries}): "
+            f"F1 {refused.f1:.3f}."
         )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.retrieval.distances.spatio_temporal import TripModel
+from src.retrieval.probabilities.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class EmbeddingsMeta:
         dimensions: Of an embedding; None if unknown.
         parts: Folders below that hold the embeddings, in order; none where they lie beside this record.
         gone: File of the places in them that are deleted; empty for none.
+        calibration: What their similarities say; None if unknown.
     """
 
     checkpoint: str = ""
@@ -57,3 +59,4 @@ class EmbeddingsMeta:
     dimensions: int | None = None
     parts: tuple[str, ...] = ()
     gone: str = ""
+    calibration: Calibration | None = None

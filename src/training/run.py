@@ -15,6 +15,7 @@ from src.config.changes import change
 from src.config.data_node import build_data, loading
 from src.config.targets import check_stored_targets
 from src.data import ReIDDataModule
+from src.evaluation.calibrating import calibrate
 from src.evaluation.embedding import embed
 from src.evaluation.measurement import measure, show_results, write_results
 from src.evaluation.metrics_record import MetricsRecord, Tasks
@@ -75,12 +76,13 @@ def test(cfg: DictConfig, trained: TrainedStage) -> MetricsRecord | None:
         for stage in sorted(run_dir.glob("stages/*/metrics.csv")):
             draw_curves(stage.parent, run_dir / "figures" / f"curves_{stage.parent.name}.png", baseline)
     checkpoint = trained.folder / f"{cfg.test_checkpoint}.ckpt"
-    if not data.tasks:
-        log.warning("%s has no tasks, so nothing is measured; the weights are in %s.", data.name, checkpoint)
-        return None
     method = trained.method
     method.load_state_dict(load_checkpoint(checkpoint)["state_dict"])
     method.average_over(views_of(method, cfg.retrieval))
+    calibrate(method, data, trainer, trained.evaluation, checkpoint, cfg.get("calibration_images", 0))
+    if not data.tasks:
+        log.warning("%s has no tasks, so nothing is measured; the weights are in %s.", data.name, checkpoint)
+        return None
     embeddings = embed(method, data, trainer, trained.evaluation, checkpoint, run_dir / "embeddings")
     if embeddings is None:
         return None

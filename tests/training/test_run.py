@@ -155,6 +155,7 @@ def test_two_processes_measure_what_one_does(command, quickstart, tmp_path):
         "src.train",
         *(*SMALL[:-1], "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"),
         *("method=dndm", "data=quickstart", f"data.root={quickstart}", f"hydra.run.dir={tmp_path}/two"),
+        *("calibration_images=101", "data.calibration=0.3"),  # an odd number for two processes
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
@@ -163,6 +164,9 @@ def test_two_processes_measure_what_one_does(command, quickstart, tmp_path):
         f"hydra.run.dir={tmp_path}/one",
     )
     assert one.returncode == 0, one.stderr
+    probabilities = [read_metrics(tmp_path / name).probabilities for name in ("two", "one")]
+    assert probabilities[0].fit == probabilities[1].fit
+    assert probabilities[0].fit.images == 101
     both, alone = (read_metrics(tmp_path / name).tasks for name in ("two", "one"))
     for task in both:
         assert both[task].mAP == pytest.approx(alone[task].mAP, abs=1e-6)
