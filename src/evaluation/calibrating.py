@@ -71,7 +71,7 @@ def calibrate(
     log.info("Calibrated on %d vehicles %s (%s).", calibration.fit.vehicles, source, calibration.fit.kind)
     if source == "trained on":
         log.warning(
-            "Probabilities are fitted to vehicles that were trained on, and too sure of themselves with others; "
+            "Probabilities are fitted to vehicles that were trained on, and likely too sure of themselves with others; "
             "data.calibration=0.1 puts a tenth of the training vehicles aside for them."
         )
     return calibration

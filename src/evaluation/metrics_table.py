@@ -74,7 +74,7 @@ def _probabilities(probabilities: Probabilities) -> Iterator[str]:
     fit = probabilities.fit
     yield (
         f"Probabilities: {fit.kind}, fitted to {fit.vehicles} vehicles {fit.source}"
-        f"{', so too sure of themselves' if fit.source == 'trained on' else ''}."
+        f"{', so likely too sure of themselves' if fit.source == 'trained on' else ''}."
     )
     for name, task in probabilities.tasks.items():
         missed = ", ".join(f"{rate:.3f} at {false}" for false, rate in task.fnmr.items())
