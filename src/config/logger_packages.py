@@ -15,8 +15,8 @@ def check_loggers(loggers: DictConfig | None) -> None:
     Raises:
         ConfigError: Names them and how to install them.
     """
-    for name in loggers or {}:
-        if missing := [package for package in _PACKAGES.get(str(name), ()) if find_spec(package) is None]:
+    for name in map(str, loggers or {}):
+        if missing := [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]:
             raise ConfigError(
                 f"logger={name} needs the package {' and '.join(missing)}; install it with pip install "
                 f"'vehicle-reid[{name}]', or pass another logger."

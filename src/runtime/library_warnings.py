@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from src.runtime.processes import on_first_process
 
@@ -46,7 +47,7 @@ def said_once() -> Iterator[None]:
             warnings.simplefilter("ignore", category)
         for harmless in _HARMLESS:
             warnings.filterwarnings("ignore", message=harmless)
-        warnings.showwarning = show
+        warnings.showwarning = cast(Any, show)  # whose last arguments Python may leave away
         yield
 
 
