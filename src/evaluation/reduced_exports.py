@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, cast, get_args
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
@@ -30,6 +29,7 @@ from src.retrieval import Embeddings, EmbeddingsMeta
 from src.runtime.console import console
 from src.runtime.errors import ConfigError
 from src.runtime.json_files import write_json
+from src.runtime.progress import tracked
 from src.runtime.whole_files import write_atomically
 
 log = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ def embedded(network: Run, method: ReIDMethod, data: ReIDDataModule) -> Tensor:
         data: The data set.
     """
     source = _Images(data.eval_dataset(), data.eval_rows.tolist())
-    batches = track(_batches(source, method), "Embedding", -(-len(source.rows) // _BATCH), transient=True)
+    batches = tracked(_batches(source, method), "Embedding", -(-len(source.rows) // _BATCH), "batches")
     return torch.cat([network(*batch.values()) for batch in batches])
 
 

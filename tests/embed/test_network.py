@@ -23,7 +23,7 @@ TINY = (
 BOT = ("method=bot", *TINY)
 METHODS = [
     ("bot", ("method=bot", "retrieval.flip=true")),
-    ("dfr_st", ("method=dfr_st", "method.parts.height=2", "method.parts.width=2")),
+    ("dfr_st", ("method=dfr_st", "method.parts.height=2", "method.parts.width=2", "transforms.size=[96,64]")),
     ("dndm", ("method=dndm", "method.structure_stages=[]", "method.awareness_stages=[4]")),
     ("dndm_released", ("method=dndm_released",)),
     ("attribute_guided", ("method=attribute_guided", "method.dimension=64")),
