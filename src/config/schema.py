@@ -185,6 +185,10 @@ class ReportConfig(Run):
     attention: Natural
     runs: Texts
     table: str | None
+    checkpoints: Texts
+    test_on: Texts
+    cells: str
+    device: str
 
 
 @dataclass(frozen=True)

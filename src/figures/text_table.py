@@ -28,7 +28,8 @@ class TextTable:
         """The table for `rich`."""
         table = Table(title=self.title, title_justify="left")
         for place, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if place < self.text_columns else "right")
+            text = place < self.text_columns  # names that are cut off could be any
+            table.add_column(column, justify="left" if text else "right", overflow="fold" if text else "ellipsis")
         for row in self.rows:
             table.add_row(*map(Text, row))  # [1, 2] is no markup
         return table
