@@ -51,6 +51,8 @@ class SearchConfig:
     query: Texts
     top: Positive
     threshold: float | None
+    min_probability: Share | None
+    prior: Share | None
     camera: Any
     domain: Any
     colour: Any
@@ -78,6 +80,7 @@ class AppConfig:
     checkpoint: str | None
     device: str
     engine: EngineChoice
+    prior: Share | None
     max_upload_mb: Positive
     max_megapixels: Positive
     watch: str | None
@@ -127,6 +130,8 @@ class LinkConfig:
     index: str
     fit: str | None
     threshold: float | None
+    min_probability: Share | None
+    prior: Share | None
     weight: NotNegative | None
     travel: str | None
     same_camera: bool

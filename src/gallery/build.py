@@ -176,6 +176,7 @@ def about_embedder(about: GalleryMeta, embedder: Embedder, sha: str) -> GalleryM
         engine=embedder.engine,
         views=asdict(embedder.method.views),
         method=options_at_test(embedder.method),
+        calibration=embedder.calibration,
     )
 
 

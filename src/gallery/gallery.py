@@ -30,10 +30,12 @@ class Hit:
     Attributes:
         row: Its place in the gallery.
         score: Cosine similarity to the query, at most 1.
+        probability: That it shows the query's vehicle; None if unknown.
     """
 
     row: int
     score: float
+    probability: float | None = None
 
 
 class Gallery:

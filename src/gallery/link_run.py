@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
+from src.checkpoints.calibration_entry import require_calibration
 from src.gallery.filters import Filters
 from src.gallery.gallery import Gallery
 from src.gallery.link_scores import LinkScores, link_scores
@@ -74,11 +75,16 @@ def run(cfg: DictConfig) -> LinkScores | None:
     Raises:
         ConfigError: If an option is wrong, or cameras or times are unknown.
     """
-    if cfg.threshold is None and cfg.fit is None:
+    chosen = [key for key in ("threshold", "min_probability", "fit") if cfg[key] is not None]
+    if not chosen:
         raise ConfigError(
-            "Pass threshold=<largest distance of two groups that become one, such as 0.3>, or fit=<index of training "
-            "vehicles> that chooses it."
+            "Pass threshold=<largest distance of two groups that become one, such as 0.3>, min_probability=<least "
+            "probability that they are one vehicle>, or fit=<index of training vehicles> that chooses the threshold."
         )
+    if cfg.min_probability is not None and len(chosen) > 1:
+        raise ConfigError(f"{' and '.join(chosen)} say which groups become one; pass one of them.")
+    if cfg.prior is not None and cfg.min_probability is None:
+        raise ConfigError("prior is for min_probability, which is not given; pass both, or neither.")
     if cfg.weight is not None and cfg.weight > 0 and cfg.fit is None:
         raise ConfigError(
             f"weight={cfg.weight} needs fit=<index of training vehicles>, whose trips the term is fitted to."
@@ -158,6 +164,22 @@ def _tracks(gallery: Gallery, cfg: DictConfig) -> tuple[TrackTable, TrackTable]:
     return tracks, everything
 
 
+def _threshold(cfg: DictConfig, gallery: Gallery) -> float:
+    """The largest distance at which two tracks are still one vehicle with the least probability."""
+    calibration = require_calibration(gallery.meta.calibration, gallery.meta.checkpoint)
+    prior = calibration.prior_of(len(gallery), cfg.prior)
+    score = calibration.least_score(cfg.min_probability, prior)
+    if score > 1:
+        most = float(calibration.probability(1.0, prior))
+        raise ConfigError(
+            f"min_probability={cfg.min_probability} is never reached: for prior={prior:.2g} the checkpoint's highest "
+            f"probability is {most:.3g}; pass less, or the prior that you know."
+        )
+    threshold = 1 - score
+    log.info("min_probability=%s is threshold=%.3f, for prior=%.2g.", cfg.min_probability, threshold, prior)
+    return threshold
+
+
 def _linker(cfg: DictConfig, gallery: Gallery, given: TravelTimes | None) -> Linker:
     """Criteria of the configuration, and for the rest those of training vehicles.
 
@@ -166,7 +188,8 @@ def _linker(cfg: DictConfig, gallery: Gallery, given: TravelTimes | None) -> Lin
     """
     plain = TravelTimes({}) if given is None else given
     if cfg.fit is None:
-        return Linker(float(cfg.threshold), 0.0, plain, None, cfg.same_camera)
+        threshold = cfg.threshold if cfg.min_probability is None else _threshold(cfg, gallery)
+        return Linker(float(threshold), 0.0, plain, None, cfg.same_camera)
     training = Gallery.open(Path(cfg.fit), "folder")
     if training.meta.checkpoint_sha != gallery.meta.checkpoint_sha:
         raise ConfigError(f"fit={cfg.fit} was embedded by another checkpoint than {cfg.index}; index it with the same.")

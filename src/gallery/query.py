@@ -6,6 +6,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, ListConfig
 from rich.table import Table
 
+from src.checkpoints.calibration_entry import require_calibration
 from src.config.checks import one_or_more
 from src.config.schema import EngineChoice
 from src.data import read_image
@@ -14,6 +15,7 @@ from src.figures.search_results import draw_search
 from src.gallery.filters import COLUMNS, Filters
 from src.gallery.gallery import Gallery, Hit
 from src.gallery.gallery_meta import GalleryMeta
+from src.gallery.hit_probabilities import Judge, at_least, not_in_gallery
 from src.methods.tta import Views
 from src.runtime.console import console
 from src.runtime.errors import ConfigError
@@ -42,18 +44,27 @@ def run(cfg: DictConfig) -> list[list[Hit]]:
     filters = _filters(cfg, gallery)
     filters.keep(gallery.table)  # a wrong name is refused before the checkpoint is loaded
     embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device, cfg.engine)
+    judge = Judge.of(gallery, embedder, cfg.prior)
+    if judge is None and (cfg.min_probability is not None or cfg.prior is not None):
+        require_calibration(None, embedder.checkpoint)
     threshold = -1.0 if cfg.threshold is None else cfg.threshold
     images: list[Image] = [*queries]
     found = gallery.search(embedder(images, cfg.query_domain), cfg.top, filters, threshold)
-    for query, hits in zip(queries, found, strict=True):
-        _print(gallery, query, hits)
+    if judge is not None:
+        found = [judge.judged(hits, cfg.query_domain) for hits in found]
+    absent = [not_in_gallery(hits) for hits in found]
+    found = [at_least(hits, cfg.min_probability or 0.0) for hits in found]
+    for query, hits, missing in zip(queries, found, absent, strict=True):
+        _print(gallery, query, hits, missing)
+    if judge is not None:
+        console().print(judge.sentence, style="dim", highlight=False, markup=False)
     if cfg.json is not None:
-        write_json(Path(cfg.json), _plain(gallery, queries, found))
+        write_json(Path(cfg.json), _plain(gallery, queries, found, absent))
     if cfg.picture is not None:
         draw_search(
             [read_image(query) for query in queries],
             [query.name for query in queries],
-            [[(gallery.image(hit.row), f"{hit.score:.3f}", _caption(gallery, hit)) for hit in hits] for hits in found],
+            [[(gallery.image(hit.row), _above(hit), _caption(gallery, hit)) for hit in hits] for hits in found],
             Path(cfg.picture),
         )
     return found
@@ -116,30 +127,42 @@ def _filters(cfg: DictConfig, gallery: Gallery) -> Filters:
     return Filters(**chosen, after=after, before=before)
 
 
-def _print(gallery: Gallery, query: Path, hits: list[Hit]) -> None:
+def _print(gallery: Gallery, query: Path, hits: list[Hit], missing: bool | None) -> None:
     facts = [gallery.describe(hit.row) for hit in hits]
     shown = [name for name in ("vehicle", "camera", "time", "domain", "colour", "type") if any(f[name] for f in facts)]
     table = Table(title=str(query), title_justify="left")
-    for name in ("", "score", *shown, "image"):
-        right = name in ("", "score", "vehicle", "camera", "time")
+    numbers = ["score"] if all(hit.probability is None for hit in hits) else ["probability", "score"]
+    for name in ("", *numbers, *shown, "image"):
+        right = name in ("", *numbers, "vehicle", "camera", "time")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for place, (hit, fact) in enumerate(zip(hits, facts, strict=True), start=1):
         known = ("" if fact[name] is None else str(fact[name]) for name in shown)
-        table.add_row(str(place), f"{hit.score:.3f}", *known, str(gallery.table.loc[hit.row, "path"]))
+        told = (f"{getattr(hit, name):.3f}" for name in numbers)
+        table.add_row(str(place), *told, *known, str(gallery.table.loc[hit.row, "path"]))
+    if missing:
+        console().print(f"{query}: probably not in the gallery; the nearest image shows another vehicle.")
     console().print(table if hits else f"{query}: nothing passes the filters and the threshold.")
 
 
-def _plain(gallery: Gallery, queries: list[Path], found: list[list[Hit]]) -> list[dict[str, Any]]:
+def _plain(
+    gallery: Gallery, queries: list[Path], found: list[list[Hit]], absent: list[bool | None]
+) -> list[dict[str, Any]]:
     """For JSON."""
     return [
         {
             "query": str(query),
+            "not_in_gallery": missing,
             "hits": [
-                {"rank": rank, "score": hit.score} | gallery.describe(hit.row) for rank, hit in enumerate(hits, start=1)
+                {"rank": rank, "score": hit.score, "probability": hit.probability} | gallery.describe(hit.row)
+                for rank, hit in enumerate(hits, start=1)
             ],
         }
-        for query, hits in zip(queries, found, strict=True)
+        for query, hits, missing in zip(queries, found, absent, strict=True)
     ]
+
+
+def _above(hit: Hit) -> str:
+    return f"{hit.score:.3f}" if hit.probability is None else f"p {hit.probability:.3f}"
 
 
 def _caption(gallery: Gallery, hit: Hit) -> str:

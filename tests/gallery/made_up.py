@@ -38,6 +38,7 @@ class MadeUp:
     precision: str = "32-true"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     engine: str = "torch"
+    calibration: None = None
     method: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(views=Views(), provenance={}, test_options=())
     )

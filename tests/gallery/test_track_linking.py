@@ -26,8 +26,9 @@ from src.gallery.track_linking import (
     trips_table,
 )
 from src.retrieval import Embeddings, LogNormal, SpatioTemporalTerm, TripModel, write_embeddings
+from src.retrieval.probabilities.calibration import Calibration, EvidenceCurve, Fit
 from src.runtime.errors import ConfigError
-from src.runtime.json_files import record_of
+from src.runtime.json_files import as_plain, record_of
 
 
 def slow_cluster(distance, never, threshold):
@@ -227,6 +228,19 @@ def test_given_travel_times_forbid_quicker_trips(galleries, link, tmp_path):
     assert len(set(read_links(test).values())) == 18
 
 
+def test_a_probability_is_a_threshold(galleries, link):
+    curve, fit = EvidenceCurve((-1.0, 1.0), (-20.0, 20.0)), Fit("logistic", "put aside", 9, 90, 100, 900, 5.0, {})
+    test = galleries("test", 6, calibration=as_plain(Calibration(curve, {}, fit)))
+    link(f"index={test}", "min_probability=0.9")
+    prior = 5 / 36
+    score = np.log(9) / 20 - np.log(prior / (1 - prior)) / 20
+    assert json.loads((test / "links.json").read_text())["threshold"] == pytest.approx(1 - score)
+    link(f"index={test}", "min_probability=0.9", "prior=0.5")
+    assert json.loads((test / "links.json").read_text())["threshold"] == pytest.approx(1 - np.log(9) / 20)
+    with pytest.raises(ConfigError, match=r"min_probability=0.9 is never reached: for prior=1e-09 .* is 0.327"):
+        link(f"index={test}", "min_probability=0.9", "prior=1e-9")
+
+
 def test_only_a_part_of_the_time_is_linked(galleries, link):
     test = galleries("test", 6)
     link(f"index={test}", "threshold=0.4", "before=100")
@@ -240,11 +254,14 @@ def test_wrong_options_are_refused(galleries, link, tmp_path):
     few = galleries("few", 3)
     (tmp_path / "travel.csv").write_text("from,to,least\n1,2,3\n")
     for overrides, sentence in (
-        ([], "Pass threshold=.* or fit="),
+        ([], "Pass threshold=.*min_probability=.* or fit="),
         (["threshold=0.3", "weight=0.1"], "weight=0.1 needs fit="),
         ([f"fit={other}"], "embedded by another checkpoint"),
         ([f"fit={few}"], "has 3 vehicles .* expected at least 4"),
         (["threshold=0.3", f"travel={tmp_path}/travel.csv"], "expected camera_a, camera_b, least|cannot be read"),
+        (["threshold=0.3", "min_probability=0.9"], "threshold and min_probability say which groups become one"),
+        (["threshold=0.3", "prior=0.9"], "prior is for min_probability"),
+        (["min_probability=0.9"], "has no calibration"),
         (["threshold=0.3", "after=1e9"], "has no track whose camera and time are known"),
     ):
         with pytest.raises(ConfigError, match=sentence):

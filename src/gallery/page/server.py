@@ -13,7 +13,9 @@ from aiohttp import web
 from src.data import known
 from src.embed import Embedder
 from src.gallery import COLUMNS, Filters, Gallery, Hit
+from src.gallery.hit_probabilities import Judge, at_least, not_in_gallery
 from src.gallery.living import LivingGallery
+from src.gallery.page.search_request import asked_cameras, asked_number, asks_for_tracks
 from src.gallery.page.shown import Shown
 from src.gallery.page.uploads import UploadError, read_upload
 from src.gallery.track_search import TrackFeature, TrackHit, Tracks
@@ -52,14 +54,15 @@ def make_app(
     max_upload_mb: float = 10,
     max_megapixels: float = 50,
     tracks: TrackFeature = "mean",
+    prior: float | None = None,
 ) -> web.Application:
     """The application, for `aiohttp.web.run_app`.
 
     `GET /api/gallery` describes the gallery. `POST /api/search` with a picture as its body and `GET /api/search?row=…`
-    return results; both take top, threshold, after, before, and any number of camera, domain, colour and type. The
-    domain of an uploaded picture is `query_domain`. With `by=track` results are tracks, and the query of a row is its
-    whole track. `GET /api/images/<row>` is a picture, `GET /api/videos/<number>` a video that pictures were cropped
-    from.
+    return results; both take top, threshold, min_probability, after, before, and any number of camera, domain, colour
+    and type. The domain of an uploaded picture is `query_domain`. With `by=track` results are tracks, and the query of
+    a row is its whole track. `GET /api/images/<row>` is a picture, `GET /api/videos/<number>` a video that pictures
+    were cropped from.
 
     Args:
         gallery: What is searched; a living one is watched as long as the application runs.
@@ -69,9 +72,10 @@ def make_app(
         max_upload_mb: Largest upload, in MiB.
         max_megapixels: Largest picture.
         tracks: See `Tracks`.
+        prior: See `Calibration.prior_of`.
     """
     app = web.Application(middlewares=[_careful(host)], client_max_size=int(max_upload_mb * 2**20))
-    app[_SHOWN] = Shown(gallery, embedder, tracks)
+    app[_SHOWN] = Shown(gallery, embedder, tracks, prior)
     app[_LOCK], app[_MAX_PIXELS], app[_MAX_UPLOAD] = asyncio.Lock(), int(max_megapixels * 1e6), max_upload_mb
     app.router.add_get("/", _static("index.html"))
     for name in ("style.css", "page.js", "icon.svg"):
@@ -129,6 +133,7 @@ async def _describe(request: web.Request) -> web.Response:
     shown = request.app[_SHOWN]
     tracks, embedder = await shown.now()
     gallery = tracks.gallery
+    judge = Judge.of(gallery, embedder, shown.prior)
     table, named = gallery.table, gallery.meta.cameras
     values = {name: sorted(set(table.loc[known(table, column), column].tolist())) for name, column in COLUMNS.items()}
     times = table["timestamp"].dropna()
@@ -156,19 +161,20 @@ async def _describe(request: web.Request) -> web.Response:
             "living": shown.living is not None,
             "growing": shown.living is not None and shown.living.images is not None,
             "newest": [gallery.meta.base, gallery.meta.next_number],
+            "probabilities": None if judge is None else judge.sentence,
             "max_upload_mb": request.app[_MAX_UPLOAD],
         }
     )
 
 
 async def _search_row(request: web.Request) -> web.Response:
-    (tracks, _), number = await request.app[_SHOWN].now(), _number(request, "row", int, 0, None)
+    (tracks, embedder), number = await request.app[_SHOWN].now(), asked_number(request, "row", int, 0, None)
     if number is None:
         raise ValueError("row is None, expected the number of an image.")
     gallery, row = tracks.gallery, tracks.gallery.row_of(number)
-    if _by_track(request):
-        return await _answer(request, tracks, gallery.features[tracks.rows_of(row)], row)
-    return await _answer(request, tracks, gallery.features[row : row + 1], row)
+    if asks_for_tracks(request):
+        return await _answer(request, tracks, embedder, gallery.features[tracks.rows_of(row)], row)
+    return await _answer(request, tracks, embedder, gallery.features[row : row + 1], row)
 
 
 async def _search_upload(request: web.Request) -> web.Response:
@@ -184,30 +190,48 @@ async def _search_upload(request: web.Request) -> web.Response:
 
     async with request.app[_LOCK]:  # one at a time: the network takes all cores
         features = await asyncio.to_thread(embed)
-    return await _answer(request, tracks, features, None)
+    return await _answer(request, tracks, embedder, features, None)
 
 
-async def _answer(request: web.Request, tracks: Tracks, features: np.ndarray, row: int | None) -> web.Response:
+async def _answer(
+    request: web.Request, tracks: Tracks, embedder: Embedder, features: np.ndarray, row: int | None
+) -> web.Response:
     gallery = tracks.gallery
-    top = _number(request, "top", int, 1, 24) or 1
+    judge = Judge.of(gallery, embedder, request.app[_SHOWN].prior)
+    least = asked_number(request, "min_probability", float, 0, 0.0)
+    domain = request.query.get("query_domain") if row is None else str(gallery.table["domain"].iloc[row])
+    top = asked_number(request, "top", int, 1, 24) or 1
     if top > MOST:
         raise ValueError(f"top is {top}, expected at most {MOST}.")
-    threshold = _number(request, "threshold", float, -1, -1.0)
+    threshold = asked_number(request, "threshold", float, -1, -1.0)
     names = {name: request.query.getall(name, []) for name in ("domain", "colour", "type")}
     times = (request.query.get(name) for name in ("after", "before"))
     after, before = (gallery.parse_time(time) if time else None for time in times)
-    filters = Filters(camera=_cameras(request), after=after, before=before, **names)
-    if _by_track(request):
+    filters = Filters(camera=asked_cameras(request), after=after, before=before, **names)
+    if asks_for_tracks(request):
         found = await asyncio.to_thread(tracks.search, features, top, filters, threshold, row)
         asked = None if row is None else TrackHit(tracks.rows_of(row), row, 1.0)
         query = None if asked is None else _plain_track(gallery, asked)
-        return web.json_response({"query": query, "hits": [_plain_track(gallery, hit) for hit in found]})
+        # A probability is of two images: the query's picture and the one of the track that is most like the query.
+        picture = features[0] if row is None else gallery.features[row]
+        pairs = [Hit(hit.best, float(gallery.features[hit.best] @ picture)) for hit in found]
+        judged = pairs if judge is None else judge.judged(pairs, domain)
+        plain = [_plain_track(gallery, hit, pair.probability) for hit, pair in zip(found, judged, strict=True)]
+        return _results(query, plain, judged, least)
     # A picture of the gallery would find itself first.
     wanted = top if row is None else top + 1
     (hits,) = await asyncio.to_thread(gallery.search, features, wanted, filters, threshold)
     shown = [hit for hit in hits if hit.row != row][:top]
+    judged = shown if judge is None else judge.judged(shown, domain)
     query = None if row is None else _plain(gallery, Hit(row, 1.0))
-    return web.json_response({"query": query, "hits": [_plain(gallery, hit) for hit in shown]})
+    return _results(query, [_plain(gallery, hit) for hit in judged], judged, least)
+
+
+def _results(query: Any, plain: list[dict[str, Any]], judged: list[Hit], least: float) -> web.Response:
+    """The answer: what is probable enough, and whether the vehicle is there at all."""
+    likely = {hit.row for hit in at_least(judged, least)}
+    hits = [one for one, hit in zip(plain, judged, strict=True) if hit.row in likely]
+    return web.json_response({"query": query, "not_in_gallery": not_in_gallery(judged), "hits": hits})
 
 
 def _plain(gallery: Gallery, hit: Hit) -> dict[str, Any]:
@@ -217,10 +241,11 @@ def _plain(gallery: Gallery, hit: Hit) -> dict[str, Any]:
     played = None if video is None else {"number": video[0], "second": video[1]}
     linked = {"video": played, "global_id": gallery.links.get(int(gallery.table["track_id"].iloc[hit.row]))}
     number = int(gallery.numbers[hit.row])
-    return {"row": number, "score": round(hit.score, 4), "rows": [number]} | linked | facts
+    told = {"score": round(hit.score, 4), "probability": hit.probability}
+    return {"row": number, "rows": [number]} | told | linked | facts
 
 
-def _plain_track(gallery: Gallery, hit: TrackHit) -> dict[str, Any]:
+def _plain_track(gallery: Gallery, hit: TrackHit, probability: float | None = None) -> dict[str, Any]:
     """For JSON: the image most like the query, and when the track begins and ends."""
     times = gallery.table["timestamp"].iloc[hit.rows].dropna()
     first, last = (float(times.iloc[0]), float(times.iloc[-1])) if len(times) else (None, None)
@@ -230,14 +255,7 @@ def _plain_track(gallery: Gallery, hit: TrackHit) -> dict[str, Any]:
         "last": last,
         "time": gallery.span_text(first, last),
     }
-    return _plain(gallery, Hit(hit.best, hit.score)) | span
-
-
-def _by_track(request: web.Request) -> bool:
-    by = request.query.get("by", "image")
-    if by not in ("image", "track"):
-        raise ValueError(f"by is {by!r}, expected image or track.")
-    return by == "track"
+    return _plain(gallery, Hit(hit.best, hit.score, probability)) | span
 
 
 async def _video(request: web.Request) -> web.StreamResponse:
@@ -266,23 +284,3 @@ def _thumbnail(gallery: Gallery, row: int) -> bytes:
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def _cameras(request: web.Request) -> list[int]:
-    try:
-        return [int(camera) for camera in request.query.getall("camera", [])]
-    except ValueError as error:
-        raise ValueError(f"camera is {request.query.getall('camera')}, expected numbers.") from error
-
-
-def _number(request: web.Request, name: str, kind: type, least: float, default: Any) -> Any:
-    text = request.query.get(name)
-    if not text:
-        return default
-    try:
-        value = kind(text)
-    except ValueError as error:
-        raise ValueError(f"{name} is {text!r}, expected a number.") from error
-    if not value >= least:
-        raise ValueError(f"{name} is {text}, expected at least {least}.")
-    return value

@@ -7,11 +7,13 @@ from src.gallery.track_search import TrackFeature, Tracks
 
 
 class Shown:
-    """Gallery that is searched now, its tracks and its embedder."""
+    """Gallery that is searched now, its tracks and its embedder, and the share of its images that are right."""
 
-    def __init__(self, gallery: Gallery | LivingGallery, embedder: Embedder, feature: TrackFeature) -> None:
+    def __init__(
+        self, gallery: Gallery | LivingGallery, embedder: Embedder, feature: TrackFeature, prior: float | None
+    ) -> None:
         self.living = gallery if isinstance(gallery, LivingGallery) else None
-        self._embedder = embedder
+        self._embedder, self.prior = embedder, prior
         self._tracks = Tracks(gallery.gallery if isinstance(gallery, LivingGallery) else gallery, feature)
 
     async def now(self) -> tuple[Tracks, Embedder]:

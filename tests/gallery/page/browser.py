@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from src.checkpoints.calibration_entry import add_calibration
 from src.gallery import Gallery, build
 from src.gallery.page import make_app
 from src.gallery.query import matching_embedder
+from src.retrieval.probabilities.calibration import Calibration, EvidenceCurve, Fit
 
 PICTURES = Path("outputs/page")
 QUIET = (
@@ -23,8 +25,10 @@ QUIET = (
 
 
 @pytest.fixture
-def address(composed, untrained, tmp_path):
+def address(composed, untrained, tmp_path, request):
     checkpoint = untrained("method=bot")
+    if calibration := getattr(request, "param", None):
+        add_calibration(checkpoint, calibration)
     chosen = ("data=quickstart_veri", "time_unit=frames", f"out={tmp_path / 'gallery'}")
     build.run(composed(f"checkpoint={checkpoint}", *chosen, config="index"))
     gallery = Gallery.open(tmp_path / "gallery")
@@ -129,4 +133,27 @@ def test_one_result_a_track(address, browser):
     page.wait_for_selector("#timeline .trip", state="attached")
     page.get_by_role("button", name="Clear filters").click()
     page.wait_for_selector("#timeline .trip", state="detached")
+    assert not complaints
+
+
+MADE_UP = Calibration(
+    EvidenceCurve((0.9, 1.0), (-2.0, 12.0)), {}, Fit("logistic", "put aside", 9, 90, 100, 900, 9.0, {})
+)
+
+
+@pytest.mark.parametrize("address", [MADE_UP], indirect=True)
+def test_probabilities_take_the_place_of_scores(address, browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{address}#7")
+    page.wait_for_selector("#results li:nth-child(24)")
+    assert "%" in page.locator("#results li b").first.inner_text()
+    assert "prior=0.018" in page.locator("#results li b").first.get_attribute("title")
+    page.get_by_text("Least probability").wait_for()
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / "1280_probabilities.png")
+    page.locator("input[name=min_probability]").fill("0.9")
+    page.wait_for_selector("#results li:nth-child(24)", state="detached")
     assert not complaints

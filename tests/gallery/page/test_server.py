@@ -27,6 +27,7 @@ from src.gallery.living import LivingGallery
 from src.gallery.page import make_app
 from src.gallery.videos import GalleryVideo
 from src.retrieval import Embeddings
+from src.retrieval.probabilities.calibration import Calibration, EvidenceCurve, Fit
 from tests.gallery.made_up import make, table
 
 N = 12
@@ -36,6 +37,7 @@ class Looker:
     """Embeds an image as its pixels, shrunk; by night, mirrored."""
 
     needs_domain = True
+    calibration = None
 
     def __call__(self, image, domain):
         small = cv2.resize(image, (4, 4), interpolation=cv2.INTER_AREA).astype(np.float32) - 110
@@ -294,3 +296,34 @@ def test_a_page_shows_what_its_folder_has_now(tmp_path):
                 assert answer.status == 404
 
     asyncio.run(visit())
+
+
+def test_probabilities_are_said_and_can_be_asked_for(ask, monkeypatch):
+    assert json.loads(ask("/api/gallery")[2])["probabilities"] is None
+    assert {hit["probability"] for hit in json.loads(ask("/api/search", row=0)[2])["hits"]} == {None}
+    fit = Fit("logistic", "put aside", 9, 90, 100, 900, 2.0, {})
+    monkeypatch.setattr(Looker, "calibration", Calibration(EvidenceCurve((-1.0, 1.0), (-9.0, 9.0)), {}, fit))
+    assert "prior=0.17" in json.loads(ask("/api/gallery")[2])["probabilities"]
+    for by in ("image", "track"):
+        answer = json.loads(ask("/api/search", row=0, by=by)[2])
+        for hit in answer["hits"]:
+            odds = np.exp(9 * hit["score"]) / 5  # 2 of 12
+            assert hit["probability"] == pytest.approx(odds / (1 + odds), abs=1e-3)
+        best = max(hit["probability"] for hit in answer["hits"])
+        assert answer["not_in_gallery"] is (best < 0.5)
+        likely = json.loads(ask("/api/search", row=0, by=by, min_probability=best - 1e-6)[2])["hits"]
+        assert [hit["row"] for hit in likely] == [answer["hits"][0]["row"]]
+    assert "at least 0" in refused(ask("/api/search", row=0, min_probability=-1), 400)
+
+
+def test_the_probability_of_a_track_is_that_of_its_image_most_like_the_query(with_tracks, ask, monkeypatch):
+    fit = Fit("logistic", "put aside", 9, 90, 100, 900, 2.0, {})
+    calibration = Calibration(EvidenceCurve((-1.0, 1.0), (-9.0, 9.0)), {}, fit)
+    monkeypatch.setattr(Looker, "calibration", calibration)
+    hits = json.loads(ask("/api/search", row=1, by="track", top=9)[2])["hits"]
+    assert len(hits) == 5
+    for hit in hits:
+        score = float(with_tracks.features[hit["row"]] @ with_tracks.features[1])
+        assert hit["probability"] == pytest.approx(float(calibration.probability(score, 2 / N)), abs=1e-6)
+    uploaded = json.loads(ask("/api/search", picture(with_tracks, 4), query_domain="day", by="track", top=1)[2])
+    assert uploaded["hits"][0]["probability"] == pytest.approx(float(calibration.probability(1.0, 2 / N)), abs=1e-3)

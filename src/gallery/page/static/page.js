@@ -36,6 +36,7 @@ async function start() {
     return;
   }
   about();
+  scale();
   $("query-domain").hidden = !gallery.needs_domain;
   checkboxes("camera", gallery.cameras.map((camera) => [camera.id, camera.name]));
   checkboxes("domain", gallery.domains.map((domain) => [domain, domain]));
@@ -65,6 +66,12 @@ function about() {
   $("about").textContent = `${gallery.count.toLocaleString("en")} pictures of ${gallery.name}${gallery.growing ? ", and growing" : ""}`;
 }
 
+// What the slider is the least of: probabilities where the checkpoint has a calibration.
+function scale() {
+  $("slider").name = gallery.probabilities ? "min_probability" : "threshold";
+  $("least-what").textContent = gallery.probabilities ? "Least probability" : "Least score";
+}
+
 // A living gallery: what is there now is in the next search.
 async function look() {
   try {
@@ -72,6 +79,7 @@ async function look() {
     const more = now.count !== gallery.count || String(now.newest) !== String(gallery.newest);
     Object.assign(gallery, now);
     about();
+    scale();
     for (const camera of gallery.cameras) {
       if (gallery.cameras.length < 2 || form.querySelector(`[name=camera][value="${camera.id}"]`)) continue;
       checkbox("camera", camera.id, camera.name);
@@ -134,7 +142,7 @@ async function search() {
     if (typeof value === "string" && value !== "" && name !== "query_domain") query.append(name, value);
   }
   // The slider at its left end means no threshold at all: scores can be negative.
-  if (query.get("threshold") === "0") query.delete("threshold");
+  if (query.get($("slider").name) === "0") query.delete($("slider").name);
   if (row !== null) query.set("row", row);
   else if (gallery.needs_domain) query.set("query_domain", form.elements.query_domain.value);
   say("Searching …");
@@ -159,19 +167,28 @@ const facts = (hit) => [
 
 const cameraName = (id) => gallery.cameras.find((camera) => camera.id === id)?.name ?? `Camera ${id}`;
 
-function show({ hits, query }) {
+// Of a checkpoint with a calibration the probability of one vehicle, else the score.
+function likelihood(hit) {
+  if (hit.probability === null) return hit.score.toFixed(3);
+  return hit.probability > .995 ? "> 99 %" : hit.probability < .005 ? "< 1 %" : `${Math.round(100 * hit.probability)} %`;
+}
+
+function show({ hits, query, not_in_gallery: absent }) {
   if (query) showQuery(`api/images/${query.row}`, [query.path, ...facts(query)].join(" · "));
   $("results").replaceChildren(...hits.map(card));
   $("where").hidden = hits.length === 0;
   if (hits.length) {
-    const best = hits[0].score.toFixed(2);
-    say(`${hits.length} result${hits.length > 1 ? "s" : ""}, best score ${best}. Click one to search on from it.`);
+    // Of tracks the most probable may not be the first.
+    const likeliest = hits.reduce((one, other) => (other.probability > one.probability ? other : one));
+    const best = gallery.probabilities ? `best probability ${likelihood(likeliest)}` : `best score ${hits[0].score.toFixed(2)}`;
+    const found = `${hits.length} result${hits.length > 1 ? "s" : ""}, ${best}. Click one to search on from it.`;
+    say(absent ? `Probably not in the gallery. ${found}` : found);
     drawTimeline(hits, query);
     drawMap(hits);
     $("where").classList.toggle("flat", $("map-figure").hidden);
     $("where").hidden = $("timeline").childElementCount === 0 && $("map-figure").hidden;
   } else {
-    say("Nothing passes the filters and the least score.");
+    say(absent ? "Probably not in the gallery." : `Nothing passes the filters and the ${$("least-what").textContent.toLowerCase()}.`);
   }
 }
 
@@ -180,7 +197,7 @@ function card(hit, place) {
   const button = element("button", { type: "button", title: hit.path },
     element("img", { src: `api/images/${hit.row}`, alt: text.join(", ") || hit.path, loading: "lazy" }),
     element("span", { className: "score" }, element("span", { textContent: `${place + 1}` }),
-      element("b", { textContent: hit.score.toFixed(3) })),
+      element("b", { textContent: likelihood(hit), title: `score ${hit.score.toFixed(3)}. ${gallery.probabilities ?? ""}` })),
     ...text.map((line) => element("div", { className: "facts", textContent: line })));
   button.addEventListener("click", () => { location.hash = hit.row; });
   const item = element("li", { id: `hit-${hit.row}` }, button);
@@ -272,7 +289,7 @@ function drawTimeline(hits, query) {
 function ofOneTrip(shown, self) {
   const vehicle = self[0]?.global_id ?? null;
   const same = vehicle !== null ? shown.filter((hit) => hit.global_id === vehicle)
-    : Number(form.elements.threshold.value) > 0 ? shown : [];
+    : Number($("slider").value) > 0 ? shown : [];
   return [...same, ...self].sort((a, b) => a.timestamp - b.timestamp);
 }
 
@@ -311,7 +328,7 @@ for (const event of ["dragover", "dragleave", "drop"]) {
 let waiting = null;
 form.addEventListener("input", (event) => {
   if (event.target.id === "file") return;
-  $("least").textContent = Number(form.elements.threshold.value).toFixed(2);
+  $("least").textContent = Number($("slider").value).toFixed(2);
   clearTimeout(waiting);
   waiting = setTimeout(search, 250);
 });
