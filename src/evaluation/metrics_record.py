@@ -1,7 +1,7 @@
 """The record of a measurement: the numbers of each task, their protocol, and what they were measured with."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import nan
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -13,6 +13,8 @@ from src.retrieval.probabilities.probability_errors import Refusal
 from src.runtime.json_files import as_plain, record_of
 
 SCHEMA = 1
+#: What `meta.json` of embeddings says and no measurement needs: files, and the curves of a calibration.
+_OF_FOLDER = ("parts", "gone", "calibration")
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,9 @@ class MetricsRecord:
 
     def _made_with(self) -> dict[str, Any]:
         """One model's entries stand beside the others, those of several in a list."""
-        # Of the calibration the numbers are enough; its curves are in the checkpoint and beside the embeddings.
-        entries: list[dict[str, Any]] = [as_plain(replace(model, calibration=None)) for model in self.models]
+        entries = [
+            {key: value for key, value in as_plain(model).items() if key not in _OF_FOLDER} for model in self.models
+        ]
         if len(entries) == 1:
             return entries[0]
         return {"checkpoint": self.checkpoint, "data": as_plain(self.data), "models": entries}

@@ -112,6 +112,7 @@ def _results(metrics: MetricsRecord) -> Iterator[EvalResult]:
                     task_name=task,
                     dataset_type=metrics.data.name,
                     dataset_name=metrics.data.name,
+                    dataset_config=task,  # or the hub takes all tasks of a data set for one
                     dataset_revision=metrics.data.fingerprint or None,
                     metric_type=measure,
                     metric_value=round(float(value), 4),

@@ -29,11 +29,13 @@ class PublishedRow:
     Attributes:
         name: As printed, without the reference.
         when: Settings of a run of the same kind; empty if this project has no such run.
+        unless: Values that a setting of such a run must not have; runs from before there was the setting have none.
         results: One for each data set and task.
     """
 
     name: str
     when: dict[str, Any]
+    unless: dict[str, list[Any]]
     results: tuple[Result, ...]
 
 
@@ -90,6 +92,7 @@ def read_table(name: str) -> PublishedTable:
             name=str(row["row"]),
             # Without `when` it is somebody else's method.
             when=content.get("when", {}) | row["when"] if "when" in row else {},
+            unless=content.get("unless", {}),
             results=tuple(
                 Result(data, task, _numbers(content["measures"], values, digits))
                 for (data, task), values in zip(places, row["values"], strict=True)
@@ -138,4 +141,5 @@ def tables_of_sweep(ours: Sequence[Mapping[str, Any]], varying: Collection[str])
 
 def is_of(row: PublishedRow, settings: Mapping[str, Any]) -> bool:
     """Whether a run is of the kind of a published row; null in the row also means that the run has no such setting."""
-    return bool(row.when) and all(settings.get(key) == value for key, value in row.when.items())
+    fits = bool(row.when) and all(settings.get(key) == value for key, value in row.when.items())
+    return fits and not any(settings.get(key) in values for key, values in row.unless.items())

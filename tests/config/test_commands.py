@@ -130,7 +130,7 @@ def test_words_for_true_and_false_are_meant_as_yaml_means_them(composed):
         ("+trainer.limit_test_batches=0.5", "a metric is of all test images"),
         ("+trainer.max_steps=10", "a stage is as long as its epochs"),
         ("+trainer.overfit_batches=4", "pass debug=overfit"),
-        ("+trainer.logger=false", "logger=csv or logger=wandb, null for none"),
+        ("+trainer.logger=false", "logger=csv, wandb, tensorboard or mlflow, .* null for none"),
         ("+trainer.limit_train_batches=0", "expected a number of batches from 1"),
         ("+trainer.limit_train_batches=0.0", "expected a number of batches from 1"),
     ],

@@ -44,7 +44,7 @@ PLAIN = MetricsRecord(
 KEYS = {
     *("schema", "tasks", "git", "versions", "seed", "breakdowns", "config"),
     *("checkpoint", "checkpoint_sha", "precision", "device", "data", "evaluation", "holdout", "trips", "views"),
-    *("contamination", "dimensions"),
+    *("contamination", "dimensions", "engine", "method"),
 }
 
 

@@ -96,7 +96,7 @@ def test_only_a_job_of_a_sweep_is_of_a_sweep(tmp_path):
 def test_a_sweep_over_post_processing_embeds_a_checkpoint_once(composed, untrained, tmp_path, monkeypatch):
     checkpoint, made = untrained("method=bot", "data=quickstart_veri"), []
 
-    def embed(method, data, trainer, retrieval, checkpoint, folder):
+    def embed(method, data, trainer, retrieval, checkpoint, folder, *_):
         made.append(folder.parent.name)
         meta = replace(embeddings_meta(method, data, trainer, checkpoint), dimensions=16)
         write_embeddings(folder, random_embeddings(data.table, meta))

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from src.data import read_image
 from src.embed import Embedder
 from src.gallery.gallery_records import own_images
+from src.retrieval import read_embeddings
 from src.runtime.errors import ConfigError
 from src.video import crop_run, cropping, detectors
 from src.video.cropping import SEGMENTS
@@ -265,7 +266,7 @@ def test_two_cameras_side_by_side_with_the_command(command, clip, tmp_path, shar
         "src.index", f"checkpoint={checkpoint}", "images=crops/table.csv", "out=index", "device=cpu", "workers=1"
     )
     assert indexed.returncode == 0, indexed.stderr
-    assert len(pd.read_csv(tmp_path / "index" / "table.csv")) == len(table)
+    assert len(read_embeddings(tmp_path / "index").table) == len(table)
     refused = command("src.crop", *options, "k=9")
     assert refused.returncode == 1
     assert "made with k=4, not 9" in refused.stderr
