@@ -18,7 +18,6 @@ def choices(group: str) -> list[str]:
 
 NEEDS = {
     "dndm": "domain",
-    "dndm_small": "domain",
     "dndm_released": "domain",
     "camera_classifier": "camera_id",
     "attribute_guided": "colour",
