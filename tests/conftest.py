@@ -66,7 +66,7 @@ def composed(tmp_path: Path) -> Iterator[Compose]:
         # What Hydra knows only in a running job.
         choices = cfg.hydra.runtime.choices
         with open_dict(cfg):
-            if config == "train":
+            if OmegaConf.is_interpolation(cfg, "name"):
                 cfg.name = "_".join(str(choices[group]) for group in ("method", "data") if choices.get(group))
             del cfg["hydra"]
         return cfg
