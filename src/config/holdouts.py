@@ -8,6 +8,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from src.runtime.errors import ConfigError
 
 _WHAT = {"holdout": "holds out", "calibration": "calibrates on"}
+#: Share → the options that say which vehicles it draws, and of which type they are.
+_OPTIONS: dict[str, dict[str, type[float]]] = {
+    "holdout": {"holdout": float, "holdout_seed": int},
+    "calibration": {"calibration": float},
+}
 
 
 def share_holdout(cfg: DictConfig) -> None:
@@ -32,14 +37,13 @@ def _share(cfg: DictConfig, what: str) -> None:
     given = _given(cfg, what)
     if not given:
         return
-    if len({*given.values()}) > 1:
+    if any(options != next(iter(given.values())) for options in given.values()):
         shown = ", ".join(
-            f"{key}.{what}={share}" + (f" {key}.holdout_seed={seed}" if what == "holdout" else "")
-            for key, (share, seed) in given.items()
+            " ".join(f"{key}.{name}={value}" for name, value in options.items()) for key, options in given.items()
         )
-        one = "share and seed" if what == "holdout" else "share"
+        one = "share and seed" if len(_OPTIONS[what]) > 1 else "share"
         raise ConfigError(f"A run {_WHAT[what]} the same vehicles in all its stages, but {shown}; give one {one}.")
-    share, seed = next(iter(given.values()))
+    options = next(iter(given.values()))
     *_, last = cfg.stages
     target_key, target = _tested(f"stages.{last}.data", cfg.stages[last].data)
     for key in given:
@@ -59,17 +63,15 @@ def _share(cfg: DictConfig, what: str) -> None:
         if len(found) > 1:
             raise ConfigError(f"stages.{name}.data reads {target.layout.root} twice; leave one, or leave {what}.")
         with open_dict(stage.data):
-            stage.data[what] = share if found else 0
-            if what == "holdout":
-                stage.data.holdout_seed = seed
+            stage.data.update(options if found else options | {what: 0})
             if found and "sources" in stage.data:
                 stage.data.holdout_dataset = found[0][0]
                 for node in stage.data.sources.values():
                     node[what] = 0  # the pool's is what counts
 
 
-def _given(cfg: DictConfig, what: str) -> dict[str, tuple[float, int]]:
-    """Every share that is given, with the seed of the hold-out's draw, by the key of its node."""
+def _given(cfg: DictConfig, what: str) -> dict[str, dict[str, float]]:
+    """The options of every share that is given, by the key of its node."""
     nodes = {"data": cfg.data} | {f"stages.{name}.data": stage.data for name, stage in cfg.stages.items()}
     nodes |= {
         f"{key}.sources.{name}": source
@@ -77,7 +79,7 @@ def _given(cfg: DictConfig, what: str) -> dict[str, tuple[float, int]]:
         for name, source in (node.get("sources") or {}).items()
     }
     return {
-        key: (float(node[what]), int(node.get("holdout_seed", 0)) if what == "holdout" else 0)
+        key: {name: kind(node.get(name, 0)) for name, kind in _OPTIONS[what].items()}
         for key, node in nodes.items()
         if node.get(what)
     }
