@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -99,6 +100,27 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
     handlers, level = root.handlers[:], root.level
     yield run
     root.handlers[:], root.level = handlers, level  # Hydra has set its own
+
+
+@pytest.fixture
+def two_processes(tmp_path: Path) -> Callable[[str], None]:
+    """Runs a script in two processes that torchrun starts, with `tmp_path` as its argument."""
+
+    def run(script: str) -> None:
+        file = tmp_path / "one_of_two.py"
+        file.write_text(script)
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        ended = subprocess.run(
+            [sys.executable, *launch, str(file), str(tmp_path)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )
+        assert ended.returncode == 0, ended.stderr[-2000:]
+
+    return run
 
 
 @pytest.fixture

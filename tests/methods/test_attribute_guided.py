@@ -1,10 +1,5 @@
 """The attribute-guided network's losses put together by hand, what it embeds, and how its centres move."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch.nn import functional as F
@@ -168,16 +163,8 @@ torch.save(method.record, f"{sys.argv[1]}/rank_{trainer.global_rank}.pt")
 
 
 @pytest.mark.slow
-def test_centres_are_those_of_all_processes_and_of_full_precision(tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO_PROCESSES)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run(
-        [sys.executable, *launch, str(script), str(tmp_path)],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
-    )
+def test_centres_are_those_of_all_processes_and_of_full_precision(tmp_path, two_processes):
+    two_processes(TWO_PROCESSES)
     one, other = (torch.load(tmp_path / f"rank_{rank}.pt") for rank in range(2))
     assert len(one) == len(other) == 3
     torch.manual_seed(0)

@@ -1,10 +1,5 @@
 """A sum over anchors under DDP: two processes take the step that one would take with both batches."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -52,16 +47,8 @@ def made():
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_step_of_the_sum_over_all_anchors(tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO_PROCESSES)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run(
-        [sys.executable, *launch, str(script), str(tmp_path)],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
-    )
+def test_two_processes_take_the_step_of_the_sum_over_all_anchors(tmp_path, two_processes):
+    two_processes(TWO_PROCESSES)
     after = torch.load(tmp_path / "after.pt")
     method = made().train()
     for rank in range(2):

@@ -146,24 +146,12 @@ else:
 
 
 @pytest.mark.slow
-def test_two_processes_stop_after_the_same_batch_and_go_on(checked, tmp_path):
+def test_two_processes_stop_after_the_same_batch_and_go_on(checked, tmp_path, two_processes):
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "+trainer.limit_train_batches=3", "workers=0")
     for name in ("whole", "stopped"):
         cfg = checked(*SMALL[:5], *two, *SMALL[7:], "epochs=1", f"paths.run_dir={tmp_path}/{name}")
         OmegaConf.save(cfg, tmp_path / f"{name}.yaml")
-    script = tmp_path / "one_of_two.py"
-    script.write_text(ONE_OF_TWO)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [sys.executable, *launch, str(script), str(tmp_path)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=environment,
-    )
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    two_processes(ONE_OF_TWO)
     assert load_checkpoint(tmp_path / "stopped/stages/main/last.ckpt")["global_step"] == 3
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
     one, other = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "stopped"))
