@@ -15,14 +15,9 @@ from src.methods.bot import BoT
 from src.methods.transreid import TransReID
 from src.networks import Backbone
 from src.runtime.errors import ConfigError
+from tests.tiny_backbone import TINY_BACKBONE
 
-TINY = (
-    "backbone=resnet50",
-    "backbone.name=test_resnet",
-    "backbone.weights=null",
-    "backbone.last_stride=2",
-    "transforms.size=[96,64]",
-)
+TINY = (*TINY_BACKBONE, "transforms.size=[96,64]")
 METHODS = [
     ("bot", ()),
     ("vehiclenet", ("retrieval.flip=true",)),

@@ -9,6 +9,7 @@ import torch
 from src.checkpoints.checkpoint_file import WholeCheckpoints, load_checkpoint
 from src.checkpoints.restore import restore_method
 from src.runtime.errors import ConfigError
+from tests.tiny_backbone import TINY_BACKBONE
 
 
 class Evil:
@@ -54,8 +55,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 
 
 def test_weights_that_are_not_those_of_the_network_described_are_refused(untrained):
-    tiny = ("backbone=resnet50", "backbone.name=test_resnet", "backbone.weights=null", "backbone.last_stride=2")
-    path = untrained("method=bot", *tiny)
+    path = untrained("method=bot", *TINY_BACKBONE)
     checkpoint = load_checkpoint(path)
     checkpoint["reid"]["labels"].pop()
     checkpoint["state_dict"].pop("neck.bn.weight")

@@ -12,14 +12,9 @@ from src.checkpoints import engines
 from src.checkpoints.engines import ENGINES, named
 from src.embed import Embedder, engine_cache, network
 from src.runtime.errors import ConfigError
+from tests.tiny_backbone import TINY_BACKBONE
 
-TINY = (
-    "backbone=resnet50",
-    "backbone.name=test_resnet",
-    "backbone.weights=null",
-    "backbone.last_stride=2",
-    "transforms.size=[48,32]",
-)
+TINY = (*TINY_BACKBONE, "transforms.size=[48,32]")
 BOT = ("method=bot", *TINY)
 METHODS = [
     ("bot", ("method=bot", "retrieval.flip=true")),

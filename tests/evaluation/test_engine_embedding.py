@@ -12,14 +12,9 @@ from src.embed import Embedder, network
 from src.evaluation import evaluation_run
 from src.retrieval import read_embeddings
 from src.runtime.errors import ConfigError
+from tests.tiny_backbone import TINY_BACKBONE
 
-TINY = (
-    "backbone=resnet50",
-    "backbone.name=test_resnet",
-    "backbone.weights=null",
-    "backbone.last_stride=2",
-    "transforms.size=32",
-)
+TINY = (*TINY_BACKBONE, "transforms.size=32")
 
 
 @pytest.fixture

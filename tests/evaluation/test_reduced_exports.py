@@ -8,14 +8,9 @@ import pytest
 
 from src.evaluation import evaluation_run, reduced_exports
 from src.runtime.errors import ConfigError
+from tests.tiny_backbone import TINY_BACKBONE
 
-TINY = (
-    "backbone=resnet50",
-    "backbone.name=test_resnet",
-    "backbone.weights=null",
-    "backbone.last_stride=2",
-    "transforms.size=32",
-)
+TINY = (*TINY_BACKBONE, "transforms.size=32")
 
 
 @pytest.fixture
