@@ -38,14 +38,14 @@ def batch_hard_triplet(
         The mean or the sum over the anchors that have a positive and a negative; zero (with a gradient of zeros)
         without any.
     """
-    if norm is not None:
-        features = norm * F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)))
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    return _hardest(features, same & ~itself, ~same, margin, squared, soft, reduction)
+    return _hardest(features, same & ~itself, ~same, margin, norm, squared, soft, reduction)
 
 
-def cross_domain_triplet(features: Tensor, labels: Tensor, domains: Tensor, margin: float = 0.3) -> Tensor:
+def cross_domain_triplet(
+    features: Tensor, labels: Tensor, domains: Tensor, margin: float = 0.3, norm: float | None = None
+) -> Tensor:
     """Cross-domain hard triplet of DNDM (CVPR 2024, Eq. 2).
 
     An anchor takes its farthest positive from the *other* domain's images of its identity, and its nearest negative
@@ -56,6 +56,7 @@ def cross_domain_triplet(features: Tensor, labels: Tensor, domains: Tensor, marg
         labels: `(B,)` identities, in any order and number.
         domains: `(B,)`, 0 for day and 1 for night; samples of unknown domain (negative) take no part.
         margin: Margin of the hinge.
+        norm: Bring all features to this Euclidean length first; None leaves them as they are.
 
     Returns:
         The mean over the anchors that have a positive and a negative; zero (with a gradient of zeros) without any.
@@ -64,7 +65,7 @@ def cross_domain_triplet(features: Tensor, labels: Tensor, domains: Tensor, marg
     same_domain = domains[:, None] == domains[None, :]
     known = domains >= 0
     usable = known[:, None] & known[None, :]
-    return _hardest(features, same & ~same_domain & usable, ~same & same_domain & usable, margin)
+    return _hardest(features, same & ~same_domain & usable, ~same & same_domain & usable, margin, norm)
 
 
 def _hardest(
@@ -72,12 +73,15 @@ def _hardest(
     positive: Tensor,
     negative: Tensor,
     margin: float | None,
+    norm: float | None,
     squared: bool = False,
     soft: bool = False,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """Mines the hardest pairs without gradient, then measures only those, where a zero distance has gradient zero."""
     features = features.to(torch.promote_types(features.dtype, torch.float32))
+    if norm is not None:
+        features = norm * F.normalize(features)
     with torch.no_grad():
         distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
         farthest = distances.masked_fill(~positive, -1).argmax(dim=1)

@@ -27,6 +27,7 @@ class AttributeGuided(ReIDMethod):
         dimension: Length of the features.
         attribute_dimension: Length of an attribute's feature.
         margin: Margin α of the triplet loss (Eq. 3).
+        norm: Length that features are brought to for the triplet loss; None for their own.
         center_weight: Weight β of the centre loss (Eq. 4).
         center_rate: Learning rate of the centres.
         center_on: The feature of the centre loss: after the neck, as Eq. 2 says, or before it, as Section 3.1 does.
@@ -47,6 +48,7 @@ class AttributeGuided(ReIDMethod):
         dimension: int = 2048,
         attribute_dimension: int = 256,
         margin: float = 0.5,
+        norm: float | None = None,
         center_weight: float = 5e-4,
         center_rate: float = 0.5,
         center_on: Literal["f_bn", "f"] = "f_bn",
@@ -66,6 +68,7 @@ class AttributeGuided(ReIDMethod):
         self.network = AttributeGuidedNetwork(backbone, num_classes, counts, dimension, attribute_dimension)
         self.classifier_centers = CenterLoss(num_classes, dimension, center_rate)
         self.margin = margin
+        self.norm = norm
         self.center_weight = center_weight
         self.center_on = center_on
         self.attribute_weights = {"type": type_weight, "colour": colour_weight}
@@ -98,7 +101,7 @@ class AttributeGuided(ReIDMethod):
         label = batch["label"]
         return {
             "cross_entropy": cross_entropy(seen.logits, label),
-            "triplet": batch_hard_triplet(seen.f, label, self.margin),
+            "triplet": batch_hard_triplet(seen.f, label, self.margin, norm=self.norm),
             "center": self.center_weight * self.classifier_centers(self._centred(seen), label),
         } | {
             attribute: self.attribute_weights[attribute] * cross_entropy(logits, batch[attribute])

@@ -34,6 +34,7 @@ class DFRST(ReIDMethod):
         smoothing: Label smoothing ε, spread over the wrong classes (Eq. 2).
         cross_entropy_reduction: Mean or sum over the branches and parts.
         margin: Margin m of the triplet loss (Eq. 3).
+        norm: Length that features are brought to for the triplet loss; None for their own.
         lambda_value: Weight λ of the triplet loss (Eq. 1).
         triplet_reduction: Mean or sum (Eq. 3 as printed) over the anchors of a step.
         omega: Weight ω of the spatio-temporal term, which `retrieval.spatio_temporal.omega` takes from here.
@@ -59,6 +60,7 @@ class DFRST(ReIDMethod):
         smoothing: float = 0.1,
         cross_entropy_reduction: Reduction = "mean",
         margin: float = 1.2,
+        norm: float | None = None,
         lambda_value: float = 0.4,
         triplet_reduction: Reduction = "mean",
         omega: float = 0.2,
@@ -85,6 +87,7 @@ class DFRST(ReIDMethod):
         self.cross_entropy_reduction: Reduction = cross_entropy_reduction
         self.smoothing = smoothing
         self.margin = margin
+        self.norm = norm
         self.lambda_value = lambda_value
         self.triplet_reduction: Reduction = triplet_reduction
         self.omega = omega
@@ -122,7 +125,7 @@ class DFRST(ReIDMethod):
         if seen.metric and self.lambda_value > 0:
             reduction = self.triplet_reduction
             triplets = [
-                batch_hard_triplet(feature, label, self.margin, squared=True, reduction=reduction)
+                batch_hard_triplet(feature, label, self.margin, squared=True, reduction=reduction, norm=self.norm)
                 for feature in seen.metric
             ]
             weight = self.lambda_value * (self._batches_a_step if reduction == "sum" else 1)

@@ -33,6 +33,7 @@ class DNDM(ReIDMethod):
         awareness_at_test: What CCA multiplies with at test, where nothing is exchanged: nothing, as the paper has it,
             the mean of the class maps in training, or the image's own map of the class that it scores highest.
         margin: Margin of the triplet loss.
+        norm: Length that features are brought to for the triplet loss; None for their own.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"domain"})
@@ -51,6 +52,7 @@ class DNDM(ReIDMethod):
         pairing: Literal["mean", "random"] = "mean",
         awareness_at_test: Literal["none", "mean", "own"] = "none",
         margin: float = 0.3,
+        norm: float | None = None,
     ) -> None:
         super().__init__()
         self.network = DNDMNetwork(
@@ -66,6 +68,7 @@ class DNDM(ReIDMethod):
             awareness_at_test=awareness_at_test,
         )
         self.margin = margin
+        self.norm = norm
         self.awareness_at_test = awareness_at_test
 
     def drop_classifier(self) -> None:
@@ -121,7 +124,7 @@ class DNDM(ReIDMethod):
         out = self.network(batch["image"], batch["domain"], batch["label"], batch["glare"])
         return {
             "cross_entropy": cross_entropy(out.logits, batch["label"]),
-            "triplet": cross_domain_triplet(out.pooled, batch["label"], batch["domain"], self.margin),
+            "triplet": cross_domain_triplet(out.pooled, batch["label"], batch["domain"], self.margin, self.norm),
         }
 
 

@@ -84,6 +84,16 @@ def test_cross_domain_equals_loops_over_its_own_definition():
     assert loss.item() == pytest.approx(expected, abs=1e-12)
 
 
+def test_cross_domain_of_features_of_one_length():
+    features, domains = random_features(9), torch.tensor([0, 0, 1, 1, 1, 0, 1, 1, -1, 0])
+    shortened = 2 * features / features.square().sum(dim=1, keepdim=True).sqrt()
+    loss = cross_domain_triplet(features, LABELS, domains, 1.5, norm=2.0)
+    torch.testing.assert_close(loss, cross_domain_triplet(shortened, LABELS, domains, 1.5))
+    torch.testing.assert_close(cross_domain_triplet(0.01 * features, LABELS, domains, 1.5, norm=2.0), loss)
+    features.requires_grad_()
+    assert torch.autograd.gradcheck(lambda f: cross_domain_triplet(f, LABELS, domains, 1.5, norm=2.0), features)
+
+
 def test_cross_domain_ignores_the_order_of_the_batch():
     features, domains = random_features(6), torch.tensor([0, 0, 1, 1, 1, 0, 1, 1, 0, 0])
     order = torch.randperm(10, generator=torch.Generator().manual_seed(6))

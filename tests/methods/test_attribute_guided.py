@@ -33,15 +33,16 @@ def entropy_of_known(logits, wanted):
     return sum(losses) / len(losses)
 
 
-@pytest.mark.parametrize("center_on", ["f_bn", "f"])
-def test_losses(batch, center_on):
-    method = build(center_on=center_on, margin=0.4, type_weight=0.5, colour_weight=2.0, center_weight=0.01).double()
+@pytest.mark.parametrize(("center_on", "norm"), [("f_bn", None), ("f", 1.5)])
+def test_losses(batch, center_on, norm):
+    weights = {"type_weight": 0.5, "colour_weight": 2.0, "center_weight": 0.01}
+    method = build(center_on=center_on, margin=0.4, norm=norm, **weights).double()
     seen = method.network(batch["image"])
     losses = method.losses(batch)
     assert set(losses) == {"cross_entropy", "triplet", "center", "type", "colour"}
     expected = F.cross_entropy(seen.logits, batch["label"])
     torch.testing.assert_close(losses["cross_entropy"], expected)
-    torch.testing.assert_close(losses["triplet"], batch_hard_triplet(seen.f, batch["label"], 0.4))
+    torch.testing.assert_close(losses["triplet"], batch_hard_triplet(seen.f, batch["label"], 0.4, norm=norm))
     centred = getattr(seen, center_on)
     distances = [
         (feature - method.classifier_centers.centers[label]).square().sum()

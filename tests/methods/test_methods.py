@@ -32,25 +32,27 @@ def backbone():
     return Backbone("resnet18")
 
 
-def test_bot(batch):
-    method = BoT(backbone(), num_classes=4, smoothing=0.1, margin=0.3)
+@pytest.mark.parametrize("norm", [None, 1.5])
+def test_bot(batch, norm):
+    method = BoT(backbone(), num_classes=4, smoothing=0.1, margin=0.3, norm=norm)
     pooled = method.backbone(batch["image"]).mean(dim=(2, 3))
     normalised = F.batch_norm(pooled, None, None, method.neck.bn.weight, training=True)
     logits = normalised @ method.neck.classifier.weight.T
     losses = method.losses(batch)
     torch.testing.assert_close(losses["cross_entropy"], F.cross_entropy(logits, batch["label"], label_smoothing=0.1))
-    torch.testing.assert_close(losses["triplet"], batch_hard_triplet(pooled, batch["label"], 0.3))
+    torch.testing.assert_close(losses["triplet"], batch_hard_triplet(pooled, batch["label"], 0.3, norm=norm))
     method.eval()
     after = method.neck.bn(method.backbone(batch["image"]).mean(dim=(2, 3)))
     torch.testing.assert_close(method(batch), F.normalize(after))
 
 
-def test_dndm(batch):
-    method = DNDM(backbone(), num_classes=4, margin=0.2)
+@pytest.mark.parametrize("norm", [None, 1.5])
+def test_dndm(batch, norm):
+    method = DNDM(backbone(), num_classes=4, margin=0.2, norm=norm)
     out = method.network(batch["image"], batch["domain"], batch["label"], batch["glare"])
     losses = method.losses(batch)
     torch.testing.assert_close(losses["cross_entropy"], F.cross_entropy(out.logits, batch["label"]))
-    expected = cross_domain_triplet(out.pooled, batch["label"], batch["domain"], 0.2)
+    expected = cross_domain_triplet(out.pooled, batch["label"], batch["domain"], 0.2, norm)
     torch.testing.assert_close(losses["triplet"], expected)
     assert method.head == [method.network.classifier]
 
@@ -69,8 +71,10 @@ def test_dndm_released(batch):
     torch.testing.assert_close(method(batch), F.normalize(embedded.embedded))
 
 
-def test_dfr_st(batch):
-    method = DFRST(backbone(), num_classes=4, dimension=16, parts={"height": 2, "width": 3, "channel": 4})
+@pytest.mark.parametrize("norm", [None, 1.5])
+def test_dfr_st(batch, norm):
+    parts = {"height": 2, "width": 3, "channel": 4}
+    method = DFRST(backbone(), num_classes=4, dimension=16, parts=parts, norm=norm)
     out = method.network(batch["image"])
     losses = method.losses(batch)
     entropies = []
@@ -79,7 +83,7 @@ def test_dfr_st(batch):
         entropies.append(-(wanted * logits.log_softmax(dim=1)).sum(dim=1).mean())
     assert len(entropies) == 1 + 1 + 2 + 3 + 4
     torch.testing.assert_close(losses["cross_entropy"], torch.stack(entropies).mean())
-    triplets = [batch_hard_triplet(feature, batch["label"], 1.2, squared=True) for feature in out.metric]
+    triplets = [batch_hard_triplet(feature, batch["label"], 1.2, squared=True, norm=norm) for feature in out.metric]
     torch.testing.assert_close(losses["triplet"], 0.4 * (triplets[0] + triplets[1]))
     method.eval()
     torch.testing.assert_close(method(batch), F.normalize(method.network(batch["image"]).embedding))
