@@ -41,6 +41,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
         def composed(cfg: DictConfig) -> Any:
             # OpenCV would split every image over all cores, where other processes load images already.
             os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+            # Read when torch is loaded. Threads that spin until the slowest is done take its core from it where another
+            # program has the others (docs/benchmarks.md).
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
             with one_sentence_errors():
                 expand_home(cfg)
                 return function(cfg)
