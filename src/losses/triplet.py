@@ -24,7 +24,8 @@ def batch_hard_triplet(
     the two, an anchor costs `max(0, p − n + margin)`, or `log(1 + exp(p − n + margin))` when soft.
 
     Args:
-        features: `(B, D)`, any floating type; distances are Euclidean, in at least float32.
+        features: `(B, D)`, or `(N, B, D)` for N features of each sample, which are compared each with its like. Any
+            floating type; distances are Euclidean, in at least float32.
         labels: `(B,)` identities, in any order and number.
         margin: None is short for the plain soft margin, `soft=True` with margin 0.
         squared: Use squared distances.
@@ -35,8 +36,8 @@ def batch_hard_triplet(
             as they are.
 
     Returns:
-        The mean or the sum over the anchors that have a positive and a negative; zero (with a gradient of zeros)
-        without any.
+        The mean or the sum over the anchors that have a positive and a negative, N times B at most; zero (with a
+        gradient of zeros) without any.
     """
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -81,18 +82,25 @@ def _hardest(
     """Mines the hardest pairs without gradient, then measures only those, where a zero distance has gradient zero."""
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     if norm is not None:
-        features = norm * F.normalize(features)
+        features = norm * F.normalize(features, dim=-1)
     with torch.no_grad():
         distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
-        farthest = distances.masked_fill(~positive, -1).argmax(dim=1)
-        nearest = distances.masked_fill(~negative, torch.inf).argmin(dim=1)
-        valid = positive.any(dim=1) & negative.any(dim=1)
-    to_positive, to_negative = features - features[farthest], features - features[nearest]
+        farthest = distances.masked_fill(~positive, -1).argmax(dim=-1)
+        nearest = distances.masked_fill(~negative, torch.inf).argmin(dim=-1)
+        valid = (positive.any(dim=1) & negative.any(dim=1)).expand(farthest.shape)
+    to_positive, to_negative = features - _at(features, farthest), features - _at(features, nearest)
     if squared:
-        gap = to_positive.square().sum(dim=1) - to_negative.square().sum(dim=1)
+        gap = to_positive.square().sum(dim=-1) - to_negative.square().sum(dim=-1)
     else:
-        gap = torch.linalg.vector_norm(to_positive, dim=1) - torch.linalg.vector_norm(to_negative, dim=1)
+        gap = torch.linalg.vector_norm(to_positive, dim=-1) - torch.linalg.vector_norm(to_negative, dim=-1)
     gap = gap + (margin or 0.0)
     loss = F.softplus(gap) if soft or margin is None else F.relu(gap)
     total = (loss * valid).sum()
     return total if reduction == "sum" else total / valid.sum().clamp(min=1)
+
+
+def _at(features: Tensor, places: Tensor) -> Tensor:
+    """The samples `(..., B, D)` at places `(..., B)`."""
+    if features.dim() == 2:
+        return features[places]
+    return features[torch.arange(len(features), device=features.device)[:, None], places]

@@ -123,13 +123,13 @@ class DFRST(ReIDMethod):
         identity = cross_entropy(logits, labels, self.smoothing, "others")
         losses = {"cross_entropy": identity if self.cross_entropy_reduction == "mean" else identity * len(seen.logits)}
         if seen.metric and self.lambda_value > 0:
-            reduction = self.triplet_reduction
-            triplets = [
-                batch_hard_triplet(feature, label, self.margin, squared=True, reduction=reduction, norm=self.norm)
-                for feature in seen.metric
-            ]
-            weight = self.lambda_value * (self._batches_a_step if reduction == "sum" else 1)
-            losses["triplet"] = weight * torch.stack(triplets).sum()
+            # Features together as well; all have the same anchors, so their means add up to so many times that of all.
+            features, reduction = torch.stack(seen.metric), self.triplet_reduction
+            triplet = batch_hard_triplet(
+                features, label, self.margin, squared=True, reduction=reduction, norm=self.norm
+            )
+            times = self._batches_a_step if reduction == "sum" else len(features)
+            losses["triplet"] = self.lambda_value * times * triplet
         return losses
 
     @property

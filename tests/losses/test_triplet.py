@@ -54,6 +54,18 @@ def test_batch_hard_equals_loops(squared, options, cost, reduction):
     assert loss.item() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("options", [{}, {"squared": True, "margin": 2.0}, {"soft": True, "norm": 1.5}])
+def test_several_features_of_each_sample_are_compared_each_with_its_like(options):
+    features = torch.stack([random_features(seed) for seed in (1, 2, 3)]).requires_grad_()
+    alone = [batch_hard_triplet(feature, LABELS, reduction="sum", **options) for feature in features]
+    together = batch_hard_triplet(features, LABELS, reduction="sum", **options)
+    torch.testing.assert_close(together, sum(alone))
+    gradients = [torch.autograd.grad(loss, features, retain_graph=True)[0] for loss in (together, sum(alone))]
+    torch.testing.assert_close(*gradients)
+    means = [batch_hard_triplet(feature, LABELS, **options) for feature in features]
+    torch.testing.assert_close(3 * batch_hard_triplet(features, LABELS, **options), sum(means))
+
+
 @pytest.mark.parametrize("norm", [1.0, 2.5])
 @pytest.mark.parametrize("squared", [False, True])
 def test_features_of_one_length_are_the_same_features_shortened_by_hand(norm, squared):
