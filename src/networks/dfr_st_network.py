@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from src.networks.backbone.plain_transformer import Carried
 from src.networks.backbone.timm_backbone import Backbone
 from src.networks.blocks.attention import AttentionNet, Placement
-from src.networks.blocks.division import Axis, Branch, Embedding, Lines, at_once, embed_at_once
+from src.networks.blocks.division import Axis, Branch, Embedding, at_once, embed_at_once, part_averages
 from src.networks.blocks.pooling import GAP
 
 #: Where a part's embedding is taken: after its BNNeck or before it.
@@ -101,6 +101,11 @@ class DFRSTNetwork(nn.Module):
 
     def maps(self, images: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The last maps of the coarse and of the fine stream, after attention; None for one that is left out."""
+        coarse, fine = self._streams(images)
+        return coarse, fine if fine is None or self.attention is None else self.attention(fine)
+
+    def _streams(self, images: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The same before attention."""
         backbone = self.backbone
         x, carried = backbone.begin(images)
         for stage in backbone.stages[: self.shared_stages]:
@@ -109,12 +114,11 @@ class DFRSTNetwork(nn.Module):
         coarse = _through(own, x, carried) if self.coarse is not None else None
         if not self.branches:
             return coarse, None
-        fine = _through(own if self.fine_stages is None else self.fine_stages, x, carried)
-        return coarse, fine if self.attention is None else self.attention(fine)
+        return coarse, _through(own if self.fine_stages is None else self.fine_stages, x, carried)
 
     def forward(self, images: Tensor) -> DFRSTOutput:
         """Embeds images `(B, 3, H, W)` on the 0…255 scale."""
-        coarse, fine = self.maps(images)
+        coarse, fine = self._streams(images)
         embeddings: list[Embedding] = []
         averages: list[Tensor] = []
         metric: list[int] = []
@@ -124,12 +128,11 @@ class DFRSTNetwork(nn.Module):
             metric.append(0)
         if fine is not None:
             branches = [cast(Branch, branch) for branch in self.branches]
-            lines = Lines.of(fine, [branch.axis for branch in branches])
             for branch in branches:
                 if branch.axis == "whole":
                     metric.append(len(embeddings))
                 embeddings += branch.parts
-                averages += branch.averages(lines)
+            averages += self._averages(branches, fine)
         if at_once(embeddings):
             found = embed_at_once(embeddings, averages)
         else:
@@ -137,6 +140,13 @@ class DFRSTNetwork(nn.Module):
         features, normalised, logits = zip(*found, strict=True)
         embedded = normalised if self.embedding == "after_neck" else features
         return DFRSTOutput(torch.cat(embedded, dim=1), [features[place] for place in metric], list(logits))
+
+    def _averages(self, branches: Sequence[Branch], fine: Tensor) -> list[Tensor]:
+        """Averages of the parts of the fine stream's last map, before attention."""
+        if self.training and torch.is_grad_enabled():
+            return part_averages(branches, *((fine, None) if self.attention is None else self.attention.apart(fine)))
+        weighted = fine if self.attention is None else self.attention(fine)  # called, so that its map can be looked at
+        return [average for branch in branches for average in branch.averages(weighted)]
 
 
 def _through(stages: nn.ModuleList, x: Tensor, carried: Carried | None) -> Tensor:

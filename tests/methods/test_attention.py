@@ -57,6 +57,7 @@ def test_dfr_st_shows_both_streams_and_what_attention_does(images):
     fine = last_map((network.backbone, [*shared, *network.fine_stages]), images)
     for features, seen in zip((coarse, fine, network.attention(fine)), found.values(), strict=True):
         torch.testing.assert_close(seen.double(), energy(features), rtol=1e-4, atol=1e-7)
+    assert list(method.train().attention({"image": images})) == list(found)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from src.networks import Backbone, Branch, DFRSTNetwork
-from src.networks.blocks.division import Lines, at_once
+from src.networks.blocks.division import at_once, part_averages
 
 CLASSES = 7
 
@@ -111,21 +111,72 @@ def test_parts_whose_statistics_stay_or_are_shared_by_processes_are_taken_alone(
     assert not at_once([synced.coarse, *synced.branches[0].embeddings])
 
 
-@pytest.mark.parametrize("axes", [["height", "width"], ["height"], ["width"], ["whole"]])
+def by_hand(branches, x, gate):
+    """The parts' averages in float64, with the map times the gate cut into pieces."""
+    weighted, averages = (x.double() if gate is None else x.double() * gate.double()), []
+    for branch in branches:
+        pieces = weighted.tensor_split(len(branch.embeddings), {"height": 2, "width": 3}.get(branch.axis, 1))
+        averages += [piece.sum(dim=(2, 3)) / (piece.shape[2] * piece.shape[3]) for piece in pieces]
+    return averages
+
+
+def weighted_sum(averages, seed=3):
+    random = torch.Generator().manual_seed(seed)
+    weights = [torch.randn(part.shape, generator=random, dtype=torch.float64) for part in averages]
+    return sum((part.double() * weight).sum() for part, weight in zip(averages, weights, strict=True))
+
+
+AXES = [["whole", "height", "width", "channel"], ["width", "height"], ["channel"], ["whole"]]
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("size", [(4, 6), (5, 7)])  # both, and neither, fall into two equal parts
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_averages_of_lines_and_their_gradient(axes, memory_format):
-    x = torch.randn(2, 5, 3, 4, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
-    lines = Lines.of(x, axes)
-    torch.testing.assert_close(lines.pooled, x.mean(dim=(2, 3)))
-    assert (lines.rows is not None, lines.columns is not None) == ("height" in axes, "width" in axes)
-    if lines.rows is not None:
-        torch.testing.assert_close(lines.rows, torch.stack([x[:, :, i].mean(dim=2) for i in range(3)], dim=2))
-    if lines.columns is not None:
-        torch.testing.assert_close(lines.columns, torch.stack([x[..., i].mean(dim=2) for i in range(4)], dim=2))
-    assert torch.autograd.gradcheck(lambda x: [part for part in Lines.of(x, axes) if part is not None], x)
-    half = x.detach().bfloat16().requires_grad_()
-    sum(part.float().square().sum() for part in Lines.of(half, axes) if part is not None).backward()
-    assert half.grad.is_contiguous(memory_format=memory_format)
+@pytest.mark.parametrize("gated", [True, False])
+def test_averages_of_all_parts_and_their_gradient(axes, size, memory_format, gated):
+    branches = [Branch(axis, 1 if axis == "whole" else 2, 9, 3, CLASSES) for axis in axes]
+    x = torch.randn(2, 9, *size, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+    gate = torch.rand(2, 1, *size, dtype=torch.float64).requires_grad_() if gated else None
+    given = (x, gate) if gated else (x,)
+    found, expected = part_averages(branches, x, gate), by_hand(branches, x, gate)
+    torch.testing.assert_close(found, expected)
+    gradients = (torch.autograd.grad(weighted_sum(averages), given) for averages in (found, expected))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close([part for branch in branches for part in branch.averages(x)], by_hand(branches, x, None))
+
+
+@pytest.mark.parametrize("size", [(16, 16), (15, 13)])
+def test_averages_of_parts_in_bfloat16_and_their_gradient_are_rounded_little(size):
+    branches = [Branch(axis, 1 if axis == "whole" else 4, 64, 3, CLASSES) for axis in AXES[0]]
+    x = torch.randn(3, 64, *size).relu().bfloat16().to(memory_format=torch.channels_last).requires_grad_()
+    gate = torch.rand(3, 1, *size).bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = part_averages(branches, x, gate)
+    expected = by_hand(branches, x, gate)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=2**-7, atol=2**-11)
+    of_found, of_expected = (torch.autograd.grad(weighted_sum(averages), (x, gate)) for averages in (found, expected))
+    for one, other in zip(of_found, of_expected, strict=True):
+        assert (one.double() - other.double()).norm() < 2**-7 * other.double().norm()
+    assert of_found[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("attention", ["channel_spatial", "spatial_channel", "parallel", "spatial", "channel", None])
+@pytest.mark.parametrize("branches", [("whole", "height", "width", "channel"), ("height", "channel")])
+def test_a_step_is_that_of_the_weighted_map_cut_by_hand(backbone, attention, branches):
+    network = DFRSTNetwork(backbone(), CLASSES, dimension=8, attention=attention, branches=branches).double().train()
+    images = torch.randint(0, 256, (4, 3, 64, 96), dtype=torch.uint8)
+    _, fine = network.maps(images)
+    fine_branches = [*network.branches]
+    expected = [embed for branch in fine_branches for embed in branch.embeddings]
+    expected = [embed.reduce(part) for embed, part in zip(expected, by_hand(fine_branches, fine, None), strict=True)]
+    network.embedding = "before_neck"
+    features = network(images).embedding[:, 8:].split(8, dim=1)
+    torch.testing.assert_close(list(features), expected)
+    weights = [p for name, p in network.named_parameters() if name.startswith(("fine_stages", "attention"))]
+    for one, other in zip(*(torch.autograd.grad(weighted_sum(f), weights) for f in (features, expected)), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 VARIANTS = [

@@ -28,7 +28,7 @@ class ChannelAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Gates `(B, C, 1, 1)` of a map `(B, C, h, w)`."""
         average, largest = mean_and_max(x, (2, 3)) if self.training else (x.mean(dim=(2, 3)), x.amax(dim=(2, 3)))
-        return torch.sigmoid(self.mlp(average) + self.mlp(largest))[..., None, None]
+        return torch.sigmoid(self.mlp(torch.stack([average, largest])).sum(dim=0))[..., None, None]
 
 
 class SpatialAttention(nn.Module):
@@ -112,12 +112,16 @@ class AttentionNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The weighted map, `(B, C, h, w)` like the one that comes in."""
+        x, gate = self.apart(x)
+        return x if gate is None else x * gate
+
+    def apart(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A map whose product with a gate `(B, 1, h, w)` is the weighted one; None for a map that is that already."""
         channel, spatial = self.channel, self.spatial
-        if channel is None or spatial is None:
-            gate = channel or spatial
-            return x if gate is None else x * gate(x)
-        if self.placement == "parallel":
-            return x * channel(x) * spatial(x)
-        first, second = (channel, spatial) if self.placement == "channel_spatial" else (spatial, channel)
-        x = x * first(x)
-        return x * second(x)
+        if channel is None:
+            return x, None if spatial is None else spatial(x)
+        if self.placement == "spatial_channel" and spatial is not None:
+            x = x * spatial(x)
+            return x * channel(x), None
+        gated = x * channel(x)
+        return gated, None if spatial is None else spatial(x if self.placement == "parallel" else gated)

@@ -1,15 +1,17 @@
 """Embeddings of the whole of a map and of its equal parts along an axis."""
 
-from collections.abc import Collection, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from collections.abc import Sequence
+from itertools import islice
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from src.networks.blocks.bnneck import BNNeck
 
 Axis = Literal["whole", "height", "width", "channel"]
+#: Of a map `(B, C, h, w)`.
+_DIMENSIONS: dict[Axis, int] = {"height": 2, "width": 3}
 
 
 class Embedding(nn.Module):
@@ -30,59 +32,6 @@ class Embedding(nn.Module):
         """Features before and after the neck `(B, D)` and logits `(B, K)` of averages `(B, C)`."""
         feature = self.reduce(pooled)
         return feature, *self.neck(feature)
-
-
-class Lines(NamedTuple):
-    """Averages over a map `(B, C, h, w)`, from which those of all parts are made.
-
-    Attributes:
-        pooled: Of the whole map, `(B, C)`.
-        rows: Of each row, `(B, C, h)`; None if no branch asks for it.
-        columns: Of each column, `(B, C, w)`, likewise.
-    """
-
-    pooled: Tensor
-    rows: Tensor | None = None
-    columns: Tensor | None = None
-
-    @classmethod
-    def of(cls, x: Tensor, axes: Collection[Axis]) -> "Lines":
-        """What branches along some axes need, from as few passes over the map as that takes."""
-        # in half precision a line's average would be rounded before that of its part
-        wide = torch.promote_types(x.dtype, torch.float32)
-        if {"height", "width"} <= set(axes):
-            rows, columns = (
-                _RowsAndColumns.apply(x) if x.requires_grad and torch.is_grad_enabled() else _rows_and_columns(x)
-            )
-            return cls(rows.mean(dim=2), rows, columns)
-        if "height" in axes:
-            rows = x.mean(dim=3, dtype=wide)
-            return cls(rows.mean(dim=2), rows=rows)
-        if "width" in axes:
-            columns = x.mean(dim=2, dtype=wide)
-            return cls(columns.mean(dim=2), columns=columns)
-        return cls(x.mean(dim=(2, 3)))
-
-
-def _rows_and_columns(x: Tensor) -> tuple[Tensor, Tensor]:
-    wide = torch.promote_types(x.dtype, torch.float32)
-    return x.mean(dim=3, dtype=wide), x.mean(dim=2, dtype=wide)
-
-
-class _RowsAndColumns(torch.autograd.Function):
-    """The averages of rows and columns, whose gradient is written once instead of once for each and for their sum."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.shape, ctx.stride, ctx.dtype = x.shape, x.stride(), x.dtype
-        return _rows_and_columns(x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, rows: Tensor, columns: Tensor) -> Tensor:
-        grad = rows.new_empty_strided(ctx.shape, ctx.stride, dtype=ctx.dtype)  # as the map lies
-        rows, columns = rows / grad.shape[3], columns / grad.shape[2]
-        return torch.add(rows[:, :, :, None], columns[:, :, None, :], out=grad)
 
 
 class Branch(nn.Module):
@@ -117,32 +66,75 @@ class Branch(nn.Module):
 
     def forward(self, x: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Embeddings of the parts of a map `(B, C, h, w)`; see `averages`."""
-        averages = self.averages(Lines.of(x, [self.axis]))
-        return [embed(part) for embed, part in zip(self.parts, averages, strict=True)]
+        return [embed(part) for embed, part in zip(self.parts, self.averages(x), strict=True)]
 
-    def averages(self, lines: Lines) -> Sequence[Tensor]:
-        """Averages `(B, C)` of the parts.
+    def averages(self, x: Tensor) -> Sequence[Tensor]:
+        """Averages of the parts of a map `(B, C, h, w)`: `(B, C)`, or along the channels `(B, C / parts)`.
 
         Raises:
             ValueError: If the map is smaller than the number of parts.
         """
-        count = len(self.embeddings)
-        each = {"height": lines.rows, "width": lines.columns}.get(self.axis)
-        if each is None:
-            return _parts(lines.pooled, count, dim=1)
-        if each.shape[2] < count:
+        count, dim = len(self.embeddings), _DIMENSIONS.get(self.axis)
+        if dim is None:
+            return x.mean(dim=(2, 3)).tensor_split(count, dim=1)
+        self._check_lines(x.shape[dim])
+        return [part.mean(dim=(2, 3)) for part in x.tensor_split(count, dim)]
+
+    def places(self, x: Tensor) -> Tensor:
+        """The places of each part, as ones among zeros `(parts, h, w)`; of parts along the channels, all `(1, h, w)`.
+
+        Raises:
+            ValueError: If the map is smaller than the number of parts.
+        """
+        count, dim = len(self.embeddings), _DIMENSIONS.get(self.axis)
+        if dim is None:
+            return torch.ones(1, *x.shape[2:], dtype=x.dtype, device=x.device)
+        length = x.shape[dim]
+        self._check_lines(length)
+        if length % count == 0:
+            lines = torch.eye(count, dtype=x.dtype, device=x.device).repeat_interleave(length // count, dim=1)
+        else:
+            lines = torch.block_diag(*torch.ones(length, dtype=x.dtype, device=x.device).tensor_split(count))
+        return (lines[:, :, None] if self.axis == "height" else lines[:, None]).expand(count, *x.shape[2:])
+
+    def _check_lines(self, length: int) -> None:
+        if length < len(self.embeddings):
             raise ValueError(
-                f"parts.{self.axis} is {count}, but the map has only {each.shape[2]} rows there; use fewer parts or "
-                "larger images."
+                f"parts.{self.axis} is {len(self.embeddings)}, but the map has only {length} rows there; use fewer "
+                "parts or larger images."
             )
-        if each.shape[2] % count == 0:
-            return each.unflatten(2, (count, -1)).mean(dim=3).unbind(dim=2)
-        return [part.mean(dim=2) for part in each.tensor_split(count, dim=2)]
 
 
-def _parts(x: Tensor, count: int, dim: int) -> Sequence[Tensor]:
+def part_averages(branches: Sequence[Branch], x: Tensor, gate: Tensor | None = None) -> list[Tensor]:
+    """`averages` of several branches of a map times a gate, in training: a product of two matrices for each image.
+
+    It reads the map once, however many parts there are, and its gradient is written once. The map times the gate is
+    never written.
+
+    Args:
+        branches: In the order of the averages.
+        x: `(B, C, h, w)`.
+        gate: `(B, 1, h, w)`; None for a map as it is.
+
+    Raises:
+        ValueError: If the map is smaller than the number of parts.
+    """
+    places = torch.cat([branch.places(x) for branch in branches])
+    # Rounded only with the gate: a third in half precision would be off by the same for all places of a part.
+    shares = places / places.sum(dim=(1, 2), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+    weights = (shares.expand(x.shape[0], -1, -1, -1) if gate is None else shares * gate).to(x.dtype)
+    # parts × places by places × channels, not the reverse: so the gradient lies like a map with channels last
+    found = iter(torch.bmm(weights.flatten(2), x.flatten(2).transpose(1, 2)).unbind(dim=1))
+    averages: list[Tensor] = []
+    for branch in branches:
+        count = len(branch.embeddings)
+        averages += _channels(next(found), count) if branch.axis == "channel" else islice(found, count)
+    return averages
+
+
+def _channels(x: Tensor, count: int) -> Sequence[Tensor]:
     """As `tensor_split`; equal parts have one gradient instead of one each and their sum."""
-    return x.tensor_split(count, dim) if x.shape[dim] % count else x.unflatten(dim, (count, -1)).unbind(dim)
+    return x.tensor_split(count, dim=1) if x.shape[1] % count else x.unflatten(1, (count, -1)).unbind(dim=1)
 
 
 def embed_at_once(embeddings: Sequence[Embedding], averages: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:

@@ -73,6 +73,9 @@ def test_placements(placement):
         "parallel": lambda: x * net.channel(x) * net.spatial(x),
     }[placement]()
     torch.testing.assert_close(net(x), expected)
+    almost, gate = net.apart(x)
+    assert (gate is None) == (placement in ("channel", "spatial_channel"))
+    torch.testing.assert_close(almost if gate is None else almost * gate, expected)
     used = {name.partition(".")[0] for name in net.state_dict()}
     assert used == ({placement} if placement in ("channel", "spatial") else {"channel", "spatial"})
 
