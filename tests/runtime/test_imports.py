@@ -36,21 +36,23 @@ def test_importing_changes_nothing_outside_the_package():
     assert changes == {"threads": 0, "changed": [], "backend": False, "registered": []}
 
 
-def test_a_command_keeps_opencv_to_one_thread(tmp_path):
+def test_a_command_keeps_opencv_to_one_thread_and_lets_idle_threads_of_torch_sleep(tmp_path):
     code = """
 import sys
 from src.runtime.command import command
+early = "torch" in sys.modules  # which reads the policy as it is loaded
 
 @command("check_data")
 def main(cfg):
-    import cv2
-    print("threads", cv2.getNumThreads())
+    import os, cv2
+    print("threads", cv2.getNumThreads(), "policy", os.environ["OMP_WAIT_POLICY"], "early", early)
 
 sys.argv = ["check_data", "hydra.run.dir=run"]
 main()
 """
     env = {"PATH": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=env
-    )
-    assert "threads 1" in done.stdout
+    for given, policy in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env=env | given
+        )
+        assert f"threads 1 policy {policy} early False" in done.stdout
