@@ -91,7 +91,7 @@ class Branch(nn.Module):
             return torch.ones(1, *x.shape[2:], dtype=x.dtype, device=x.device)
         length = x.shape[dim]
         self._check_lines(length)
-        if length % count == 0:
+        if length % count == 0:  # the usual case, in fewer operations
             lines = torch.eye(count, dtype=x.dtype, device=x.device).repeat_interleave(length // count, dim=1)
         else:
             lines = torch.block_diag(*torch.ones(length, dtype=x.dtype, device=x.device).tensor_split(count))
