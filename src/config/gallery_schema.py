@@ -49,6 +49,8 @@ class SearchConfig:
     store: Literal["folder", "milvus"] | None
     milvus: Any
     query: Texts
+    by: Literal["image", "track"]
+    tracks: Any
     top: Positive
     threshold: float | None
     min_probability: Share | None

@@ -263,12 +263,14 @@ class Gallery:
         return f"{timestamp:,.15g} {unit}".rstrip()
 
     def span_text(self, first: float | None, last: float | None) -> str | None:
-        """Two timestamps as people read them; of two dates that are one, the second without it."""
+        """Two timestamps as people read them; what is the same in both, the date or the unit, once."""
         one, other = self.time_text(first), self.time_text(last)
         if one is None or other is None or one == other:
             return one
         if self.meta.time_unit == "unix" and one.partition(" ")[0] == other.partition(" ")[0]:
             other = other.partition(" ")[2]
+        elif self.meta.time_unit:
+            one = one.removesuffix(f" {self.meta.time_unit}")
         return f"{one} – {other}"
 
     def image(self, row: int) -> NDArray[np.uint8]:

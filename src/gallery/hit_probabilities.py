@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.embed import Embedder
 from src.gallery.gallery import Gallery, Hit
 from src.retrieval.probabilities.calibration import Calibration
+
+H = TypeVar("H", bound=Hit)
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,19 @@ class Judge:
         calibration = embedder.calibration
         return None if calibration is None else cls(gallery, calibration, calibration.prior_of(len(gallery), prior))
 
-    def judged(self, hits: Sequence[Hit], domain: str | None) -> list[Hit]:
+    def judged(self, hits: Sequence[H], domain: str | None, picture: NDArray[np.float32] | None = None) -> list[H]:
         """The hits of one query with their probabilities.
 
         Args:
             hits: In any order.
             domain: Of the query; None if unknown.
+            picture: Embedding `(D,)` of the query's picture, for hits with scores of something else: a probability is
+                of two pictures, this one and that of the hit's row.
         """
         rows = [hit.row for hit in hits]
         others = self.gallery.table["domain"].to_numpy(dtype=object)[rows]
-        said = self.calibration.probability(np.array([hit.score for hit in hits]), self.prior, domain or "", others)
+        scores = np.array([hit.score for hit in hits]) if picture is None else self.gallery.features[rows] @ picture
+        said = self.calibration.probability(scores, self.prior, domain or "", others)
         return [replace(hit, probability=value) for hit, value in zip(hits, said.tolist(), strict=True)]
 
     @property
@@ -58,7 +64,7 @@ class Judge:
         )
 
 
-def at_least(hits: Sequence[Hit], probability: float) -> list[Hit]:
+def at_least(hits: Sequence[H], probability: float) -> list[H]:
     """The hits that are so probable; all whose probability is unknown."""
     return [hit for hit in hits if hit.probability is None or hit.probability >= probability]
 

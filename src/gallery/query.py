@@ -9,13 +9,14 @@ from rich.table import Table
 from src.checkpoints.calibration_entry import require_calibration
 from src.config.checks import one_or_more
 from src.config.schema import EngineChoice
-from src.data import read_image
+from src.data import image_path, read_image
 from src.embed import Embedder, Image, Precision, image_files
 from src.figures.search_results import draw_search
 from src.gallery.filters import COLUMNS, Filters
 from src.gallery.gallery import Gallery, Hit
 from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.hit_probabilities import Judge, at_least, not_in_gallery
+from src.gallery.track_search import TrackHit, Tracks
 from src.methods.tta import Views
 from src.runtime.console import console
 from src.runtime.errors import ConfigError
@@ -43,28 +44,41 @@ def run(cfg: DictConfig) -> list[list[Hit]]:
     queries = _queries(cfg.query)
     filters = _filters(cfg, gallery)
     filters.keep(gallery.table)  # a wrong name is refused before the checkpoint is loaded
+    tracks = None if cfg.by == "image" else Tracks(gallery, cfg.tracks)
+    if tracks is not None and not tracks.any:
+        raise ConfigError("by is track, but no two images of the gallery are of one track (track_id); pass by=image.")
     embedder = matching_embedder(gallery, cfg.checkpoint, cfg.device, cfg.engine)
     judge = Judge.of(gallery, embedder, cfg.prior)
     if judge is None and (cfg.min_probability is not None or cfg.prior is not None):
         require_calibration(None, embedder.checkpoint)
     threshold = -1.0 if cfg.threshold is None else cfg.threshold
     images: list[Image] = [*queries]
-    found = gallery.search(embedder(images, cfg.query_domain), cfg.top, filters, threshold)
+    features = embedder(images, cfg.query_domain)
+    found: list[list[Hit]]
+    if tracks is None:
+        found = gallery.search(features, cfg.top, filters, threshold)
+    else:
+        found = [[*tracks.search(one[None], cfg.top, filters, threshold)] for one in features]
     if judge is not None:
-        found = [judge.judged(hits, cfg.query_domain) for hits in found]
+        pictures = [None] * len(found) if tracks is None else features
+        found = [judge.judged(hits, cfg.query_domain, one) for hits, one in zip(found, pictures, strict=True)]
     absent = [not_in_gallery(hits) for hits in found]
     found = [at_least(hits, cfg.min_probability or 0.0) for hits in found]
-    for query, hits, missing in zip(queries, found, absent, strict=True):
-        _print(gallery, query, hits, missing)
+    facts = [[_facts(gallery, tracks, hit) for hit in hits] for hits in found]
+    for query, hits, known, missing in zip(queries, found, facts, absent, strict=True):
+        _print(gallery, query, hits, known, missing)
     if judge is not None:
         console().print(judge.sentence, style="dim", highlight=False, markup=False)
     if cfg.json is not None:
-        write_json(Path(cfg.json), _plain(gallery, queries, found, absent))
+        write_json(Path(cfg.json), _plain(queries, found, facts, absent))
     if cfg.picture is not None:
         draw_search(
             [read_image(query) for query in queries],
             [query.name for query in queries],
-            [[(gallery.image(hit.row), _above(hit), _caption(gallery, hit)) for hit in hits] for hits in found],
+            [
+                [(gallery.image(hit.row), _above(hit), _caption(known)) for hit, known in zip(hits, one, strict=True)]
+                for hits, one in zip(found, facts, strict=True)
+            ],
             Path(cfg.picture),
         )
     return found
@@ -127,16 +141,24 @@ def _filters(cfg: DictConfig, gallery: Gallery) -> Filters:
     return Filters(**chosen, after=after, before=before)
 
 
-def _print(gallery: Gallery, query: Path, hits: list[Hit], missing: bool | None) -> None:
-    facts = [gallery.describe(hit.row) for hit in hits]
-    shown = [name for name in ("vehicle", "camera", "time", "domain", "colour", "type") if any(f[name] for f in facts)]
+def _facts(gallery: Gallery, tracks: Tracks | None, hit: Hit) -> dict[str, Any]:
+    """Record of an image, ready for JSON; of a track, that of its image most like the query, its times and images."""
+    facts = gallery.describe(hit.row)
+    if tracks is None or not isinstance(hit, TrackHit):
+        return facts
+    return facts | tracks.times(hit) | {"images": [str(image_path(gallery.table, row)) for row in hit.rows]}
+
+
+def _print(gallery: Gallery, query: Path, hits: list[Hit], facts: list[dict[str, Any]], missing: bool | None) -> None:
+    columns = ("vehicle", "camera", "time", "domain", "colour", "type", "images")
+    shown = [name for name in columns if any(fact.get(name) for fact in facts)]
     table = Table(title=str(query), title_justify="left")
     numbers = ["score"] if all(hit.probability is None for hit in hits) else ["probability", "score"]
     for name in ("", *numbers, *shown, "image"):
-        right = name in ("", *numbers, "vehicle", "camera", "time")
+        right = name in ("", *numbers, "vehicle", "camera", "time", "images")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for place, (hit, fact) in enumerate(zip(hits, facts, strict=True), start=1):
-        known = ("" if fact[name] is None else str(fact[name]) for name in shown)
+        known = (_cell(fact[name]) for name in shown)
         told = (f"{getattr(hit, name):.3f}" for name in numbers)
         table.add_row(str(place), *told, *known, str(gallery.table.loc[hit.row, "path"]))
     if missing:
@@ -144,8 +166,12 @@ def _print(gallery: Gallery, query: Path, hits: list[Hit], missing: bool | None)
     console().print(table if hits else f"{query}: nothing passes the filters and the threshold.")
 
 
+def _cell(fact: Any) -> str:
+    return str(len(fact)) if isinstance(fact, list) else "" if fact is None else str(fact)
+
+
 def _plain(
-    gallery: Gallery, queries: list[Path], found: list[list[Hit]], absent: list[bool | None]
+    queries: list[Path], found: list[list[Hit]], facts: list[list[dict[str, Any]]], absent: list[bool | None]
 ) -> list[dict[str, Any]]:
     """For JSON."""
     return [
@@ -153,11 +179,11 @@ def _plain(
             "query": str(query),
             "not_in_gallery": missing,
             "hits": [
-                {"rank": rank, "score": hit.score, "probability": hit.probability} | gallery.describe(hit.row)
-                for rank, hit in enumerate(hits, start=1)
+                {"rank": rank, "score": hit.score, "probability": hit.probability} | known
+                for rank, (hit, known) in enumerate(zip(hits, one, strict=True), start=1)
             ],
         }
-        for query, hits, missing in zip(queries, found, absent, strict=True)
+        for query, hits, one, missing in zip(queries, found, facts, absent, strict=True)
     ]
 
 
@@ -165,7 +191,7 @@ def _above(hit: Hit) -> str:
     return f"{hit.score:.3f}" if hit.probability is None else f"p {hit.probability:.3f}"
 
 
-def _caption(gallery: Gallery, hit: Hit) -> str:
-    fact = gallery.describe(hit.row)
+def _caption(fact: dict[str, Any]) -> str:
     camera = None if fact["camera"] is None else f"camera {fact['camera']}"
-    return "\n".join(text for text in (camera, fact["time"], fact["domain"]) if text)
+    time = fact["time"] and fact["time"].replace(" – ", " –\n")  # of a track, wider than its picture
+    return "\n".join(text for text in (camera, time, fact["domain"]) if text)

@@ -2,32 +2,31 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from src.gallery.filters import Filters
-from src.gallery.gallery import ROUNDING, Gallery
+from src.gallery.gallery import ROUNDING, Gallery, Hit
 from src.retrieval.track_features import average_track_features, track_numbers, weighted_track_features
 
 TrackFeature = Literal["mean", "weighted"]
 
 
-@dataclass(frozen=True)
-class TrackHit:
+@dataclass(frozen=True, kw_only=True)
+class TrackHit(Hit):
     """A track that was found.
 
     Attributes:
-        rows: Its images that are searched, in order of time.
-        best: The one most like the query.
+        row: Its image most like the query, of those that are searched.
         score: Cosine similarity of the track's feature to the query, at most 1.
+        probability: That this image shows the query's vehicle; None if unknown.
+        rows: All its images that are searched, in order of time.
     """
 
     rows: list[int]
-    best: int
-    score: float
 
 
 @dataclass
@@ -59,6 +58,12 @@ class Tracks:
     def any(self) -> bool:
         """Whether any track has more than one image."""
         return int(self.numbers.max(initial=-1)) + 1 < len(self.gallery)
+
+    def times(self, hit: TrackHit) -> dict[str, Any]:
+        """When a track begins and ends, ready for JSON; None where no time is known."""
+        known = self.gallery.table["timestamp"].iloc[hit.rows].dropna()
+        first, last = (float(known.iloc[0]), float(known.iloc[-1])) if len(known) else (None, None)
+        return {"first": first, "last": last, "time": self.gallery.span_text(first, last)}
 
     def rows_of(self, row: int) -> list[int]:
         """The images of the track that an image is of, in order of time."""
@@ -114,7 +119,7 @@ class Tracks:
     def _hit(self, track: int, score: float, kept: NDArray[np.bool_], query: NDArray[np.float32]) -> TrackHit:
         rows = np.flatnonzero((self.numbers == track) & kept)
         best = rows[int((self.gallery.features[rows] @ query).argmax())]
-        return TrackHit(self._by_time(rows), int(best), score)
+        return TrackHit(row=int(best), score=score, rows=self._by_time(rows))
 
     def _by_time(self, rows: NDArray[np.int64]) -> list[int]:
         times = self.gallery.table["timestamp"].to_numpy()[rows]

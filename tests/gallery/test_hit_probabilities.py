@@ -12,6 +12,7 @@ from src.checkpoints.calibration_entry import add_calibration
 from src.data import make_table
 from src.gallery import Gallery, Hit, build, query
 from src.gallery.hit_probabilities import Judge, at_least, not_in_gallery
+from src.gallery.track_search import TrackHit
 from src.retrieval import Embeddings, read_embeddings
 from src.retrieval.probabilities.calibration import Calibration, EvidenceCurve, Fit
 from src.runtime.errors import ConfigError
@@ -41,6 +42,19 @@ def test_hits_are_judged_by_their_pair(gallery):
     assert judge.judged([], "day") == []
     assert judge.sentence.startswith("Probabilities are for a vehicle with 0.03 of the gallery's 3 images (prior=0.01)")
     assert "too sure of themselves, as these were trained on" in judge.sentence
+
+
+def test_tracks_are_judged_by_their_picture_most_like_the_query(gallery):
+    judge, picture = Judge(gallery, CALIBRATION, 0.01), F.normalize(torch.randn(4), dim=0).numpy()
+    hits = [TrackHit(row=2, score=0.9, rows=[0, 2]), TrackHit(row=1, score=0.3, rows=[1])]
+    pairs = [
+        Hit(hit.row, sum(float(a) * float(b) for a, b in zip(gallery.features[hit.row], picture, strict=True)))
+        for hit in hits
+    ]
+    judged = judge.judged(hits, "day", picture)
+    assert [(hit.row, hit.score, hit.rows) for hit in judged] == [(2, 0.9, [0, 2]), (1, 0.3, [1])]
+    wanted = [hit.probability for hit in judge.judged(pairs, "day")]
+    assert [hit.probability for hit in judged] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_whether_the_vehicle_is_there_is_known_of_the_likeliest():

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from src.embed import Embedder
@@ -117,6 +119,49 @@ def test_a_folder_is_a_list_of_queries(find, gallery, tmp_path):
         shutil.copy(image, tmp_path / "queries")
     found = find(f"query={tmp_path}/queries", "top=1")
     assert [names_of(gallery[0], hits) for hits in found] == [[image.name] for image in gallery[1][:3]]
+
+
+def test_tracks_are_found_instead_of_images(composed, untrained, quickstart_veri, tmp_path, capsys):
+    """Against means of the embedder's features, one track after the other."""
+    images = sorted((quickstart_veri / "image_test").glob("*.jpg"))[:40:8]
+    checkpoint = untrained("method=bot", "transforms.size=32")
+    (tmp_path / "cars").mkdir()
+    tracks, times = {2: [0, 3], 5: [1, 2], None: [4]}, [30, 10, 20, 40, 5]
+    track_of = {number: track for track, members in tracks.items() for number in members}
+    lines = ["path;track_id;timestamp"]
+    for number, image in enumerate(images):
+        shutil.copy(image, tmp_path / "cars" / f"{number}.jpg")
+        lines.append(f"{number}.jpg;{'' if track_of[number] is None else track_of[number]};{times[number]}")
+    (tmp_path / "cars" / "table.csv").write_text("\n".join(lines))
+    options = (f"images={tmp_path}/cars/table.csv", f"out={tmp_path / 'gallery'}", "time_unit=s")
+    build.run(composed(f"checkpoint={checkpoint}", *options, config="index"))
+
+    asked = (f"index={tmp_path / 'gallery'}", f"query={images[1]}", "by=track", f"json={tmp_path}/out.json")
+    (hits,) = query.run(composed(*asked, config="search"))
+    printed = capsys.readouterr().out
+    features = Embedder(checkpoint)(images)
+    expected = []
+    for members in tracks.values():
+        mean = features[members].mean(axis=0)
+        score = float(features[1] @ mean / np.linalg.norm(mean))
+        expected.append((score, sorted(members, key=lambda number: times[number])))
+    expected.sort(reverse=True)
+    (written,) = json.loads((tmp_path / "out.json").read_text())
+    assert len(hits) == len(written["hits"]) == 3
+    for hit, entry, (score, members) in zip(hits, written["hits"], expected, strict=True):
+        assert hit.score == entry["score"] == pytest.approx(score, abs=1e-5)
+        assert [int(Path(path).stem) for path in entry["images"]] == hit.rows == members
+        assert (entry["first"], entry["last"]) == (times[members[0]], times[members[-1]])
+        assert int(Path(entry["path"]).stem) == max(members, key=lambda number: float(features[1] @ features[number]))
+    assert "10 – 20 s" in printed
+    assert "images" in printed
+    (weighted,) = query.run(composed(*asked, "tracks=weighted", config="search"))
+    assert weighted[0].score > hits[0].score
+
+
+def test_a_gallery_without_tracks_cannot_be_searched_by_them(find, gallery):
+    with pytest.raises(ConfigError, match=r"by is track, but no two images of the gallery are of one track"):
+        find(f"query={gallery[1][0]}", "by=track")
 
 
 def test_nothing_found_is_said(find, gallery, capsys):

@@ -49,7 +49,7 @@ def test_tracks_are_found_by_their_mean(gallery):
     for hit, (score, rows) in zip(hits, expected(gallery, query), strict=True):
         assert hit.rows == rows
         assert hit.score == pytest.approx(score, abs=1e-5)
-        assert hit.best == max(rows, key=lambda row: float(gallery.features[row] @ query.mean(axis=0)))
+        assert hit.row == max(rows, key=lambda row: float(gallery.features[row] @ query.mean(axis=0)))
     assert len(Tracks(gallery).search(query, 2)) == 2
     least = hits[2].score - 1e-4
     assert len(Tracks(gallery).search(query, 9, threshold=least)) == 3

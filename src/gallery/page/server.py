@@ -13,7 +13,7 @@ from aiohttp import web
 from src.data import known
 from src.embed import Embedder
 from src.gallery import COLUMNS, Filters, Gallery, Hit
-from src.gallery.hit_probabilities import Judge, at_least, not_in_gallery
+from src.gallery.hit_probabilities import H, Judge, at_least, not_in_gallery
 from src.gallery.living import LivingGallery
 from src.gallery.page.search_request import asked_cameras, asked_number, asks_for_tracks
 from src.gallery.page.shown import Shown
@@ -210,28 +210,24 @@ async def _answer(
     filters = Filters(camera=asked_cameras(request), after=after, before=before, **names)
     if asks_for_tracks(request):
         found = await asyncio.to_thread(tracks.search, features, top, filters, threshold, row)
-        asked = None if row is None else TrackHit(tracks.rows_of(row), row, 1.0)
-        query = None if asked is None else _plain_track(gallery, asked)
-        # A probability is of two images: the query's picture and the one of the track that is most like the query.
+        asked = None if row is None else TrackHit(row=row, score=1.0, rows=tracks.rows_of(row))
+        query = None if asked is None else _plain_track(tracks, asked)
         picture = features[0] if row is None else gallery.features[row]
-        pairs = [Hit(hit.best, float(gallery.features[hit.best] @ picture)) for hit in found]
-        judged = pairs if judge is None else judge.judged(pairs, domain)
-        plain = [_plain_track(gallery, hit, pair.probability) for hit, pair in zip(found, judged, strict=True)]
-        return _results(query, plain, judged, least)
+        found = found if judge is None else judge.judged(found, domain, picture)
+        return _results(query, found, least, lambda hit: _plain_track(tracks, hit))
     # A picture of the gallery would find itself first.
     wanted = top if row is None else top + 1
     (hits,) = await asyncio.to_thread(gallery.search, features, wanted, filters, threshold)
     shown = [hit for hit in hits if hit.row != row][:top]
-    judged = shown if judge is None else judge.judged(shown, domain)
+    shown = shown if judge is None else judge.judged(shown, domain)
     query = None if row is None else _plain(gallery, Hit(row, 1.0))
-    return _results(query, [_plain(gallery, hit) for hit in judged], judged, least)
+    return _results(query, shown, least, lambda hit: _plain(gallery, hit))
 
 
-def _results(query: Any, plain: list[dict[str, Any]], judged: list[Hit], least: float) -> web.Response:
+def _results(query: Any, found: list[H], least: float, plain: Callable[[H], dict[str, Any]]) -> web.Response:
     """The answer: what is probable enough, and whether the vehicle is there at all."""
-    likely = {hit.row for hit in at_least(judged, least)}
-    hits = [one for one, hit in zip(plain, judged, strict=True) if hit.row in likely]
-    return web.json_response({"query": query, "not_in_gallery": not_in_gallery(judged), "hits": hits})
+    hits = [plain(hit) for hit in at_least(found, least)]
+    return web.json_response({"query": query, "not_in_gallery": not_in_gallery(found), "hits": hits})
 
 
 def _plain(gallery: Gallery, hit: Hit) -> dict[str, Any]:
@@ -245,17 +241,10 @@ def _plain(gallery: Gallery, hit: Hit) -> dict[str, Any]:
     return {"row": number, "rows": [number]} | told | linked | facts
 
 
-def _plain_track(gallery: Gallery, hit: TrackHit, probability: float | None = None) -> dict[str, Any]:
+def _plain_track(tracks: Tracks, hit: TrackHit) -> dict[str, Any]:
     """For JSON: the image most like the query, and when the track begins and ends."""
-    times = gallery.table["timestamp"].iloc[hit.rows].dropna()
-    first, last = (float(times.iloc[0]), float(times.iloc[-1])) if len(times) else (None, None)
-    span = {
-        "rows": gallery.numbers[hit.rows].tolist(),
-        "first": first,
-        "last": last,
-        "time": gallery.span_text(first, last),
-    }
-    return _plain(gallery, Hit(hit.best, hit.score, probability)) | span
+    rows = tracks.gallery.numbers[hit.rows].tolist()
+    return _plain(tracks.gallery, hit) | tracks.times(hit) | {"rows": rows}
 
 
 async def _video(request: web.Request) -> web.StreamResponse:
