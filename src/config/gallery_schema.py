@@ -50,7 +50,7 @@ class SearchConfig:
     milvus: Any
     query: Texts
     by: Literal["image", "track"]
-    tracks: Any
+    tracks: Literal["mean", "weighted"]
     top: Positive
     threshold: float | None
     min_probability: Share | None
@@ -87,7 +87,7 @@ class AppConfig:
     max_megapixels: Positive
     watch: str | None
     watch_every: AboveZero
-    tracks: Any
+    tracks: Literal["mean", "weighted"]
 
 
 @dataclass(frozen=True)
