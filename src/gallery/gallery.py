@@ -243,7 +243,8 @@ class Gallery:
         facts: dict[str, Any] = {
             name: record[column].item() if known(record, column)[0] else None for name, column in _DESCRIBED.items()
         }
-        return {"path": str(image_path(self.table, row))} | facts | {"time": self.time_text(facts["timestamp"])}
+        told = {"time": self.time_text(facts["timestamp"]), "global_id": self.links.get(int(record["track_id"].item()))}
+        return {"path": str(image_path(self.table, row))} | facts | told
 
     def parse_time(self, text: Any) -> float:
         """A time that a search asks for, as the gallery counts time; see `parse_time`.

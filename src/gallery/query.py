@@ -150,12 +150,12 @@ def _facts(gallery: Gallery, tracks: Tracks | None, hit: Hit) -> dict[str, Any]:
 
 
 def _print(gallery: Gallery, query: Path, hits: list[Hit], facts: list[dict[str, Any]], missing: bool | None) -> None:
-    columns = ("vehicle", "camera", "time", "domain", "colour", "type", "images")
-    shown = [name for name in columns if any(fact.get(name) for fact in facts)]
+    columns = ("vehicle", "global_id", "camera", "time", "domain", "colour", "type", "images")
+    shown = [name for name in columns if any(fact.get(name) is not None for fact in facts)]
     table = Table(title=str(query), title_justify="left")
     numbers = ["score"] if all(hit.probability is None for hit in hits) else ["probability", "score"]
     for name in ("", *numbers, *shown, "image"):
-        right = name in ("", *numbers, "vehicle", "camera", "time", "images")
+        right = name in ("", *numbers, "vehicle", "global_id", "camera", "time", "images")
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for place, (hit, fact) in enumerate(zip(hits, facts, strict=True), start=1):
         known = (_cell(fact[name]) for name in shown)

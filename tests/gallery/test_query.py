@@ -10,6 +10,7 @@ import pytest
 
 from src.embed import Embedder
 from src.gallery import Gallery, build, query
+from src.gallery.links import write_links
 from src.runtime.errors import ConfigError
 
 
@@ -155,6 +156,13 @@ def test_tracks_are_found_instead_of_images(composed, untrained, quickstart_veri
         assert int(Path(entry["path"]).stem) == max(members, key=lambda number: float(features[1] @ features[number]))
     assert "10 – 20 s" in printed
     assert "images" in printed
+    assert "global_id" not in printed
+    write_links(tmp_path / "gallery", {2: 0, 5: 8})
+    query.run(composed(*asked, config="search"))
+    assert "global_id" in capsys.readouterr().out
+    (written,) = json.loads((tmp_path / "out.json").read_text())
+    for hit, entry in zip(hits, written["hits"], strict=True):
+        assert entry["global_id"] == {2: 0, 5: 8, None: None}[track_of[hit.row]]
     (weighted,) = query.run(composed(*asked, "tracks=weighted", config="search"))
     assert weighted[0].score > hits[0].score
 

@@ -235,10 +235,9 @@ def _plain(gallery: Gallery, hit: Hit) -> dict[str, Any]:
     facts = gallery.describe(hit.row) | {"path": gallery.table.loc[hit.row, "path"]}
     video = video_at([*gallery.videos.values()], facts["camera"], facts["timestamp"])
     played = None if video is None else {"number": video[0], "second": video[1]}
-    linked = {"video": played, "global_id": gallery.links.get(int(gallery.table["track_id"].iloc[hit.row]))}
     number = int(gallery.numbers[hit.row])
-    told = {"score": round(hit.score, 4), "probability": hit.probability}
-    return {"row": number, "rows": [number]} | told | linked | facts
+    told = {"score": round(hit.score, 4), "probability": hit.probability, "video": played}
+    return {"row": number, "rows": [number]} | told | facts
 
 
 def _plain_track(tracks: Tracks, hit: TrackHit) -> dict[str, Any]:
