@@ -4,18 +4,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, ListConfig
-from rich.table import Table
 
 from src.checkpoints.calibration_entry import require_calibration
 from src.config.checks import one_or_more
 from src.config.schema import EngineChoice
-from src.data import image_path, read_image
+from src.data import image_path
 from src.embed import Embedder, Image, Precision, image_files
-from src.figures.search_results import draw_search
 from src.gallery.filters import COLUMNS, Filters
 from src.gallery.gallery import Gallery, Hit
 from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.hit_probabilities import Judge, at_least, not_in_gallery
+from src.gallery.search_answers import Answer, draw_answers
 from src.gallery.track_search import TrackHit, Tracks
 from src.methods.tta import Views
 from src.runtime.console import console
@@ -62,26 +61,19 @@ def run(cfg: DictConfig) -> list[list[Hit]]:
     if judge is not None:
         pictures = [None] * len(found) if tracks is None else features
         found = [judge.judged(hits, cfg.query_domain, one) for hits, one in zip(found, pictures, strict=True)]
-    absent = [not_in_gallery(hits) for hits in found]
-    found = [at_least(hits, cfg.min_probability or 0.0) for hits in found]
-    facts = [[_facts(gallery, tracks, hit) for hit in hits] for hits in found]
-    for query, hits, known, missing in zip(queries, found, facts, absent, strict=True):
-        _print(gallery, query, hits, known, missing)
+    answers = []
+    for query, hits in zip(queries, found, strict=True):
+        likely = at_least(hits, cfg.min_probability or 0.0)
+        records = [_record(gallery, tracks, hit) for hit in likely]
+        answers.append(Answer(query, likely, records, not_in_gallery(hits)))
+        answers[-1].print(gallery)
     if judge is not None:
         console().print(judge.sentence, style="dim", highlight=False, markup=False)
     if cfg.json is not None:
-        write_json(Path(cfg.json), _plain(queries, found, facts, absent))
+        write_json(Path(cfg.json), [answer.plain() for answer in answers])
     if cfg.picture is not None:
-        draw_search(
-            [read_image(query) for query in queries],
-            [query.name for query in queries],
-            [
-                [(gallery.image(hit.row), _above(hit), _caption(known)) for hit, known in zip(hits, one, strict=True)]
-                for hits, one in zip(found, facts, strict=True)
-            ],
-            Path(cfg.picture),
-        )
-    return found
+        draw_answers(answers, gallery, Path(cfg.picture))
+    return [answer.hits for answer in answers]
 
 
 def matching_embedder(gallery: Gallery, checkpoint: str | None, device: str, engine: EngineChoice = "auto") -> Embedder:
@@ -141,57 +133,9 @@ def _filters(cfg: DictConfig, gallery: Gallery) -> Filters:
     return Filters(**chosen, after=after, before=before)
 
 
-def _facts(gallery: Gallery, tracks: Tracks | None, hit: Hit) -> dict[str, Any]:
+def _record(gallery: Gallery, tracks: Tracks | None, hit: Hit) -> dict[str, Any]:
     """Record of an image, ready for JSON; of a track, that of its image most like the query, its times and images."""
-    facts = gallery.describe(hit.row)
+    record = gallery.describe(hit.row)
     if tracks is None or not isinstance(hit, TrackHit):
-        return facts
-    return facts | tracks.times(hit) | {"images": [str(image_path(gallery.table, row)) for row in hit.rows]}
-
-
-def _print(gallery: Gallery, query: Path, hits: list[Hit], facts: list[dict[str, Any]], missing: bool | None) -> None:
-    columns = ("vehicle", "global_id", "camera", "time", "domain", "colour", "type", "images")
-    shown = [name for name in columns if any(fact.get(name) is not None for fact in facts)]
-    table = Table(title=str(query), title_justify="left")
-    numbers = ["score"] if all(hit.probability is None for hit in hits) else ["probability", "score"]
-    for name in ("", *numbers, *shown, "image"):
-        right = name in ("", *numbers, "vehicle", "global_id", "camera", "time", "images")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for place, (hit, fact) in enumerate(zip(hits, facts, strict=True), start=1):
-        known = (_cell(fact[name]) for name in shown)
-        told = (f"{getattr(hit, name):.3f}" for name in numbers)
-        table.add_row(str(place), *told, *known, str(gallery.table.loc[hit.row, "path"]))
-    if missing:
-        console().print(f"{query}: probably not in the gallery; the nearest image shows another vehicle.")
-    console().print(table if hits else f"{query}: nothing passes the filters and the threshold.")
-
-
-def _cell(fact: Any) -> str:
-    return str(len(fact)) if isinstance(fact, list) else "" if fact is None else str(fact)
-
-
-def _plain(
-    queries: list[Path], found: list[list[Hit]], facts: list[list[dict[str, Any]]], absent: list[bool | None]
-) -> list[dict[str, Any]]:
-    """For JSON."""
-    return [
-        {
-            "query": str(query),
-            "not_in_gallery": missing,
-            "hits": [
-                {"rank": rank, "score": hit.score, "probability": hit.probability} | known
-                for rank, (hit, known) in enumerate(zip(hits, one, strict=True), start=1)
-            ],
-        }
-        for query, hits, one, missing in zip(queries, found, facts, absent, strict=True)
-    ]
-
-
-def _above(hit: Hit) -> str:
-    return f"{hit.score:.3f}" if hit.probability is None else f"p {hit.probability:.3f}"
-
-
-def _caption(fact: dict[str, Any]) -> str:
-    camera = None if fact["camera"] is None else f"camera {fact['camera']}"
-    time = fact["time"] and fact["time"].replace(" – ", " –\n")  # of a track, wider than its picture
-    return "\n".join(text for text in (camera, time, fact["domain"]) if text)
+        return record
+    return record | tracks.times(hit) | {"images": [str(image_path(gallery.table, row)) for row in hit.rows]}
