@@ -66,7 +66,7 @@ def run(cfg: DictConfig) -> list[list[Hit]]:
         likely = at_least(hits, cfg.min_probability or 0.0)
         records = [_record(gallery, tracks, hit) for hit in likely]
         answers.append(Answer(query, likely, records, not_in_gallery(hits)))
-    if cfg.json is not None:  # before the tables, of which who pipes them may read the first lines alone
+    if cfg.json is not None:
         write_json(Path(cfg.json), [answer.plain() for answer in answers])
     if cfg.picture is not None:
         draw_answers(answers, gallery, Path(cfg.picture))
