@@ -252,7 +252,8 @@ def test_embedded_anew_beside_the_old_ones(tmp_path, monkeypatch):
         calls.append(len(paths))
         if len(calls) == 1:  # the old gallery is there, and grows
             assert Changes(out).add(table([40, 41]), embeds) == 2
-            assert found(gallery.refreshed(), feature("40.jpg", "one")[None], 1)[0] == [["40.jpg"]]
+            nearest = found(gallery.refreshed(), feature("40.jpg", "one")[None], 1)
+            assert nearest == ([["40.jpg"]], [[pytest.approx(0, abs=1e-5)]])
             with pytest.raises(ConfigError, match="is being written by another process, still after 0 s"):
                 reembed(out, other)
         yield from batches(self, paths, domains, boxes)

@@ -32,6 +32,7 @@ def test_only_what_is_kept_is_found(kind, made):
     if kind == "ivf_pq":  # at distances of its own
         assert all(sorted(line) == np.flatnonzero(kept).tolist() for line in found[:, :count])
     else:
+        assert kept[found[:, :count]].all()
         assert_same_lists((found[:, :count], distances[:, :count]), (order, np.sort(wanted, axis=1)[:, :400]))
     assert (found[:, count:] == -1).all()
     assert np.isinf(distances[:, count:]).all()
