@@ -15,7 +15,7 @@ from src.gallery.gallery import Gallery, Hit
 from src.gallery.gallery_meta import GalleryMeta
 from src.gallery.hit_probabilities import Judge, at_least, not_in_gallery
 from src.gallery.search_answers import Answer, draw_answers
-from src.gallery.track_search import TrackHit, Tracks
+from src.gallery.track_search import TrackHit, Tracks, track_times
 from src.methods.tta import Views
 from src.runtime.console import console
 from src.runtime.errors import ConfigError
@@ -64,7 +64,7 @@ def run(cfg: DictConfig) -> list[list[Hit]]:
     answers = []
     for query, hits in zip(queries, found, strict=True):
         likely = at_least(hits, cfg.min_probability or 0.0)
-        records = [_record(gallery, tracks, hit) for hit in likely]
+        records = [_record(gallery, hit) for hit in likely]
         answers.append(Answer(query, likely, records, not_in_gallery(hits)))
     if cfg.json is not None:
         write_json(Path(cfg.json), [answer.plain() for answer in answers])
@@ -134,9 +134,9 @@ def _filters(cfg: DictConfig, gallery: Gallery) -> Filters:
     return Filters(**chosen, after=after, before=before)
 
 
-def _record(gallery: Gallery, tracks: Tracks | None, hit: Hit) -> dict[str, Any]:
+def _record(gallery: Gallery, hit: Hit) -> dict[str, Any]:
     """Record of an image, ready for JSON; of a track, that of its image most like the query, its times and images."""
     record = gallery.describe(hit.row)
-    if tracks is None or not isinstance(hit, TrackHit):
+    if not isinstance(hit, TrackHit):
         return record
-    return record | tracks.times(hit) | {"images": [str(image_path(gallery.table, row)) for row in hit.rows]}
+    return record | track_times(gallery, hit) | {"images": [str(image_path(gallery.table, row)) for row in hit.rows]}

@@ -29,6 +29,13 @@ class TrackHit(Hit):
     rows: list[int]
 
 
+def track_times(gallery: Gallery, hit: TrackHit) -> dict[str, Any]:
+    """When a track begins and ends, ready for JSON; None where no time is known."""
+    known = gallery.table["timestamp"].iloc[hit.rows].dropna()
+    first, last = (float(known.iloc[0]), float(known.iloc[-1])) if len(known) else (None, None)
+    return {"first": first, "last": last, "time": gallery.span_text(first, last)}
+
+
 @dataclass
 class Tracks:
     """The tracks of a gallery; an image without one is a track of its own.
@@ -58,12 +65,6 @@ class Tracks:
     def any(self) -> bool:
         """Whether any track has more than one image."""
         return int(self.numbers.max(initial=-1)) + 1 < len(self.gallery)
-
-    def times(self, hit: TrackHit) -> dict[str, Any]:
-        """When a track begins and ends, ready for JSON; None where no time is known."""
-        known = self.gallery.table["timestamp"].iloc[hit.rows].dropna()
-        first, last = (float(known.iloc[0]), float(known.iloc[-1])) if len(known) else (None, None)
-        return {"first": first, "last": last, "time": self.gallery.span_text(first, last)}
 
     def rows_of(self, row: int) -> list[int]:
         """The images of the track that an image is of, in order of time."""

@@ -18,7 +18,7 @@ from src.gallery.living import LivingGallery
 from src.gallery.page.search_request import asked_cameras, asked_number, asks_for_tracks
 from src.gallery.page.shown import Shown
 from src.gallery.page.uploads import UploadError, read_upload
-from src.gallery.track_search import TrackFeature, TrackHit, Tracks
+from src.gallery.track_search import TrackFeature, TrackHit, Tracks, track_times
 from src.gallery.videos import video_at
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -211,10 +211,10 @@ async def _answer(
     if asks_for_tracks(request):
         found = await asyncio.to_thread(tracks.search, features, top, filters, threshold, row)
         asked = None if row is None else TrackHit(row=row, score=1.0, rows=tracks.rows_of(row))
-        query = None if asked is None else _plain_track(tracks, asked)
+        query = None if asked is None else _plain_track(gallery, asked)
         picture = features[0] if row is None else gallery.features[row]
         found = found if judge is None else judge.judged(found, domain, picture)
-        return _results(query, found, least, lambda hit: _plain_track(tracks, hit))
+        return _results(query, found, least, lambda hit: _plain_track(gallery, hit))
     # A picture of the gallery would find itself first.
     wanted = top if row is None else top + 1
     (hits,) = await asyncio.to_thread(gallery.search, features, wanted, filters, threshold)
@@ -240,10 +240,9 @@ def _plain(gallery: Gallery, hit: Hit) -> dict[str, Any]:
     return {"row": number, "rows": [number]} | told | facts
 
 
-def _plain_track(tracks: Tracks, hit: TrackHit) -> dict[str, Any]:
+def _plain_track(gallery: Gallery, hit: TrackHit) -> dict[str, Any]:
     """For JSON: the image most like the query, and when the track begins and ends."""
-    rows = tracks.gallery.numbers[hit.rows].tolist()
-    return _plain(tracks.gallery, hit) | tracks.times(hit) | {"rows": rows}
+    return _plain(gallery, hit) | track_times(gallery, hit) | {"rows": gallery.numbers[hit.rows].tolist()}
 
 
 async def _video(request: web.Request) -> web.StreamResponse:
