@@ -177,6 +177,11 @@ def _check_data(key: str, data: DictConfig) -> None:
     if "sources" not in data:
         check_keys(key, data, ("_target_", "name", "root", *options))
         return
+    if "root" in data:
+        raise ConfigError(
+            f"{key} has a root, as one data set has, and sources, as a pool has, which an experiment of a pool says; "
+            f"pass {key}=pool, or another experiment."
+        )
     check_keys(key, data, ("_target_", "name", "sources", "target", *options))
     if data.get("extra"):
         raise ConfigError(f"{key}.extra is {data.extra}, but side data are a source's: {key}.sources.<name>.extra.")

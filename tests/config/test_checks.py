@@ -109,6 +109,16 @@ def test_public_names_of_the_sweeps(composed):
 POOL = ("method=bot", "data=pool")
 
 
+@pytest.mark.parametrize("experiment", ["real_two_cameras_pool", "real_two_cameras_two_stages"])
+def test_an_experiment_of_a_pool_says_why_it_takes_no_single_data_set(composed, experiment):
+    for data in choices("data"):
+        cfg = composed(f"experiment={experiment}", f"data={data}")
+        if "root" not in cfg.data:  # a pool
+            continue
+        with pytest.raises(ConfigError, match=r"^data has a root, .* and sources, .*; pass data=pool, or another exp"):
+            check_config(cfg)
+
+
 def test_a_pools_sources_are_completed_from_the_files_they_are_named_after(composed):
     said = "{quickstart: {root: /x, use: all}, vehicleid: {layout: {test_ids: 1600}}, veri776: null}"
     cfg = composed(*POOL, f"data.sources={said}", "data.target=veri776")
