@@ -179,8 +179,8 @@ def _check_data(key: str, data: DictConfig) -> None:
         return
     if "root" in data:
         raise ConfigError(
-            f"{key} has a root, as one data set has, and sources, as a pool has, which an experiment of a pool says; "
-            f"pass {key}=pool, or another experiment."
+            f"Unknown key '{key}.root': with {key}.sources, as an experiment of a pool has, {key} is a pool, which has "
+            f"none; pass {key}=pool, or another experiment."
         )
     check_keys(key, data, ("_target_", "name", "sources", "target", *options))
     if data.get("extra"):
